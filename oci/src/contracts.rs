@@ -1,0 +1,63 @@
+//! The contracts that move content: pull, push, save, load and copy are one verb over them.
+//!
+//! *Copy a graph, children before parents, tag last.* Every implementation promises: bytes handed
+//! out by [`Fetch`] are verified by the time their reader reaches end of file; a [`Push`] that
+//! returned without an error means the content is there, whoever put it there; a [`Tag`] is atomic.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::io::AsyncRead;
+
+use crate::{Descriptor, Reference};
+
+/// A stream of a blob's bytes. An [`std::io::Error`] from it may carry a
+/// [`VerifyError`](crate::VerifyError).
+pub type BlobReader = Pin<Box<dyn AsyncRead + Send>>;
+
+/// An error of an implementation, with the attempted action and its object in the message.
+pub type ContractError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A source of content by descriptor.
+pub trait Fetch: Sync {
+    /// Opens the content. The reader fails at its end when size or digest do not match.
+    fn fetch(
+        &self,
+        descriptor: &Descriptor,
+    ) -> impl Future<Output = Result<BlobReader, ContractError>> + Send;
+}
+
+/// A place that content can be put into.
+pub trait Push: Sync {
+    /// Tells whether the content is there already, so that it need not be sent.
+    fn contains(
+        &self,
+        descriptor: &Descriptor,
+    ) -> impl Future<Output = Result<bool, ContractError>> + Send;
+
+    /// Puts the content there. Idempotent: success means that the content is there.
+    fn push(
+        &self,
+        descriptor: &Descriptor,
+        content: BlobReader,
+    ) -> impl Future<Output = Result<(), ContractError>> + Send;
+}
+
+/// A source of names.
+pub trait Resolve: Sync {
+    /// Finds what a name stands for.
+    fn resolve(
+        &self,
+        reference: &Reference,
+    ) -> impl Future<Output = Result<Descriptor, ContractError>> + Send;
+}
+
+/// A place that can give names to what it holds.
+pub trait Tag: Sync {
+    /// Gives `reference` to content that is there already. Readers see the old or the new one.
+    fn tag(
+        &self,
+        descriptor: &Descriptor,
+        reference: &Reference,
+    ) -> impl Future<Output = Result<(), ContractError>> + Send;
+}
