@@ -1,0 +1,230 @@
+//! One upload session of a registry. Source: OCI distribution specification, "Pushing blobs".
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{TryStreamExt, stream};
+use mica_oci::{BlobReader, Descriptor};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE,
+};
+use reqwest::{Body, Method, Response, StatusCode, Url};
+use tokio_util::io::ReaderStream;
+
+use crate::site::{Call, Site};
+use crate::{ProtocolFault, RegistryError};
+
+/// Large enough that system calls do not count, small enough for many uploads at once.
+const CHUNK: usize = 256 << 10;
+
+/// An upload that the registry knows about.
+pub(crate) struct Session<'a> {
+    site: &'a Site,
+    descriptor: &'a Descriptor,
+    location: Url,
+}
+
+/// How an upload begins.
+pub(crate) enum Start<'a> {
+    /// With its end: the registry took the blob from another of its repositories.
+    Mounted,
+    /// With a session that wants the bytes.
+    Session(Session<'a>),
+}
+
+impl<'a> Session<'a> {
+    /// Begins an upload, or mounts the blob from another repository where that has it.
+    pub(crate) async fn start(
+        site: &'a Site,
+        descriptor: &'a Descriptor,
+        mount_from: Option<&str>,
+    ) -> Result<Start<'a>, RegistryError> {
+        let mut url = site.url("blobs/uploads/");
+        if let Some(from) = mount_from {
+            url.query_pairs_mut()
+                .append_pair("mount", descriptor.digest.as_str())
+                .append_pair("from", from);
+        }
+        let call = Call::new(Method::POST, url);
+        let response = site.send(&call).await?;
+        let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED];
+        let response = site.expect(&call, response, &wanted).await?;
+        if mount_from.is_some() && response.status() == StatusCode::CREATED {
+            return Ok(Start::Mounted);
+        }
+        let location = location(site, &call.url, response.headers());
+        Ok(Start::Session(Self {
+            site,
+            descriptor,
+            location: location.ok_or_else(|| site.fault(&call, ProtocolFault::Location))?,
+        }))
+    }
+
+    /// Sends all bytes and ends the session, in one request.
+    pub(crate) async fn put(&self, content: BlobReader) -> Result<(), RegistryError> {
+        let call = Call::new(Method::PUT, self.finishing_url());
+        let call = call.header(CONTENT_LENGTH, self.descriptor.size.into());
+        let response = self.stream(call.clone(), content).await?;
+        self.finished(&call, response).await
+    }
+
+    /// Sends the bytes from `offset` on, without ending the session.
+    pub(crate) async fn patch(
+        &mut self,
+        offset: u64,
+        content: BlobReader,
+    ) -> Result<(), RegistryError> {
+        let last = self.descriptor.size - 1;
+        let range = HeaderValue::from_str(&format!("{offset}-{last}"));
+        let call = Call::new(Method::PATCH, self.location.clone())
+            .header(CONTENT_RANGE, range.expect("digits are valid in a header"))
+            .header(CONTENT_LENGTH, (self.descriptor.size - offset).into());
+        let response = self.stream(call.clone(), content).await?;
+        let wanted = [
+            StatusCode::ACCEPTED,
+            StatusCode::NO_CONTENT,
+            StatusCode::CREATED,
+        ];
+        let response = self.site.expect(&call, response, &wanted).await?;
+        self.follow(&call, response.headers());
+        Ok(())
+    }
+
+    /// Ends the session after the last byte.
+    pub(crate) async fn complete(&self) -> Result<(), RegistryError> {
+        let call = Call::new(Method::PUT, self.finishing_url());
+        let response = self.site.send(&call).await?;
+        self.finished(&call, response).await
+    }
+
+    /// Asks how many bytes arrived; `None` when the registry has given the session up.
+    pub(crate) async fn received(&mut self) -> Option<u64> {
+        let call = Call::new(Method::GET, self.location.clone());
+        let response = self.site.send(&call).await.ok()?;
+        let known = [StatusCode::NO_CONTENT, StatusCode::ACCEPTED, StatusCode::OK];
+        if !known.contains(&response.status()) {
+            return None;
+        }
+        let received = end_of_range(response.headers())?;
+        self.follow(&call, response.headers());
+        (received <= self.descriptor.size).then_some(received)
+    }
+
+    /// Tells the registry that nothing more will come. It tidies up by itself if this fails.
+    pub(crate) async fn cancel(self) {
+        let call = Call::new(Method::DELETE, self.location.clone());
+        let _ = self.site.send(&call).await;
+    }
+
+    async fn stream(&self, call: Call, content: BlobReader) -> Result<Response, RegistryError> {
+        let octets = HeaderValue::from_static("application/octet-stream");
+        let call = call.header(CONTENT_TYPE, octets);
+        let failure = Arc::new(Mutex::new(None));
+        let sent = self
+            .site
+            .send_stream(&call, body(content, failure.clone()))
+            .await;
+        match failure.lock().expect("no panic under this lock").take() {
+            None => sent,
+            Some(source) => Err(RegistryError::Content {
+                registry: self.site.endpoint.name.clone(),
+                repository: self.site.repository.clone(),
+                digest: self.descriptor.digest.clone(),
+                source,
+            }),
+        }
+    }
+
+    async fn finished(&self, call: &Call, response: Response) -> Result<(), RegistryError> {
+        let wanted = [StatusCode::CREATED, StatusCode::NO_CONTENT, StatusCode::OK];
+        self.site.expect(call, response, &wanted).await?;
+        Ok(())
+    }
+
+    fn finishing_url(&self) -> Url {
+        let mut url = self.location.clone();
+        url.query_pairs_mut()
+            .append_pair("digest", self.descriptor.digest.as_str());
+        url
+    }
+
+    /// Each answer may name another place to go on at.
+    fn follow(&mut self, call: &Call, headers: &HeaderMap) {
+        if let Some(next) = location(self.site, &call.url, headers) {
+            self.location = next;
+        }
+    }
+}
+
+/// Makes a body of a reader; puts the reader's error aside, as the client would hide it.
+///
+/// Each chunk waits for the one after it: the client stops reading at the last byte, but a reader
+/// that verifies tells only after that byte, and then it must not have been sent.
+fn body(content: BlobReader, failure: Arc<Mutex<Option<io::Error>>>) -> Body {
+    let chunks = ReaderStream::with_capacity(content, CHUNK).map_err(move |error| {
+        let kind = error.kind();
+        *failure.lock().expect("no panic under this lock") = Some(error);
+        io::Error::from(kind)
+    });
+    let delayed = stream::try_unfold((chunks, None), |(mut chunks, mut held)| async move {
+        while let Some(chunk) = chunks.try_next().await? {
+            if let Some(before) = held.replace(chunk) {
+                return Ok(Some((before, (chunks, held))));
+            }
+        }
+        Ok::<_, io::Error>(held.take().map(|last| (last, (chunks, None))))
+    });
+    Body::wrap_stream(delayed)
+}
+
+/// Reads `Location`, which may be relative. Behind a proxy that ends TLS, some registries give
+/// their own address without it; following that would send a token in the clear.
+fn location(site: &Site, current: &Url, headers: &HeaderMap) -> Option<Url> {
+    let text = headers.get(LOCATION)?.to_str().ok()?;
+    let mut url = current.join(text).ok()?;
+    let base = &site.endpoint.base;
+    let stripped = base.scheme() == "https" && url.scheme() == "http";
+    if stripped && url.host_str() == base.host_str() {
+        url.set_scheme("https").ok()?;
+        url.set_port(base.port()).ok()?;
+    }
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// Reads `Range: 0-9` as 10 bytes. An empty session is `0-0` or has none.
+fn end_of_range(headers: &HeaderMap) -> Option<u64> {
+    let Some(text) = headers.get(RANGE) else {
+        return Some(0);
+    };
+    let text = text.to_str().ok()?;
+    let text = text.strip_prefix("bytes=").unwrap_or(text);
+    match text.split_once('-')? {
+        // One byte or none: from the start is right in both cases.
+        ("0", "0") => Some(0),
+        ("0", last) => last.trim().parse::<u64>().ok()?.checked_add(1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_tell_what_arrived() {
+        let cases = [
+            (Some("0-9"), Some(10)),
+            (Some("bytes=0-9"), Some(10)),
+            (Some("0-0"), Some(0)),
+            (None, Some(0)),
+            (Some("5-9"), None),
+            (Some("x"), None),
+            (Some("0-18446744073709551615"), None),
+        ];
+        for (text, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.extend(text.map(|text| (RANGE, HeaderValue::from_static(text))));
+            assert_eq!(end_of_range(&headers), expected, "{text:?}");
+        }
+    }
+}
