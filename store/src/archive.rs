@@ -1,0 +1,103 @@
+//! Archives: what `save` writes and `load` reads.
+//!
+//! ```text
+//! docker ≥ 25, written here   manifest.json + oci-layout index.json blobs/sha256/<hex>
+//! OCI, written here           oci-layout index.json blobs/sha256/<hex>
+//! docker < 25, read only      manifest.json <hex>.json <id>/layer.tar (or links between them)
+//! ```
+//!
+//! An archive is looked through twice, so one that comes through a pipe is kept in a temporary
+//! file. Paths in it are names to look up in its own table of contents, never paths of the host.
+
+mod contents;
+mod docker;
+mod install;
+mod load;
+mod save;
+
+use std::io;
+
+use mica_oci::{Digest, ReferenceError};
+
+use crate::{Image, StoreError};
+use mica_oci::Reference;
+
+pub use load::{load, load_directory, load_file};
+pub use save::save;
+
+/// What kind of archive to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// What `docker save` writes since version 25: also a valid OCI layout. Older ones load it.
+    Docker,
+    /// An OCI image layout in a tar file.
+    Oci,
+}
+
+/// An image that was loaded, under one of its names.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The name that the archive gave it.
+    pub reference: Option<Reference>,
+    /// The image.
+    pub image: Image,
+}
+
+/// Why an archive could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The archive's own bytes cannot be read.
+    #[error("cannot read the archive")]
+    Read(#[source] io::Error),
+    /// The archive cannot be written.
+    #[error("cannot write the archive")]
+    Write(#[source] io::Error),
+    /// There is no image in it.
+    #[error("not an image archive: it has neither manifest.json nor index.json")]
+    NotAnArchive,
+    /// Something that its documents name is missing.
+    #[error("the archive has no `{path}`")]
+    Missing {
+        /// The path inside the archive.
+        path: String,
+    },
+    /// A document is longer than any real one.
+    #[error("`{path}` in the archive has {size} bytes, more than the 4 MiB that are read")]
+    LongDocument {
+        /// The path inside the archive.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A document's JSON is broken.
+    #[error("cannot parse `{path}` in the archive")]
+    Parse {
+        /// The path inside the archive.
+        path: String,
+        /// Where the JSON is at fault.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An image's name in it is none.
+    #[error("the archive names an image `{name}`")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReferenceError,
+    },
+    /// Layers and configuration do not fit together.
+    #[error("image {config} has {layers} layers but {diff_ids} diff IDs")]
+    LayerCount {
+        /// The configuration.
+        config: Digest,
+        /// How many layers the archive lists.
+        layers: usize,
+        /// How many layers the configuration lists.
+        diff_ids: usize,
+    },
+}

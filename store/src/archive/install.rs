@@ -1,0 +1,104 @@
+//! Bringing an archive's image into the store.
+
+use std::io;
+
+use mica_oci::{
+    ChainId, Compression, Descriptor, DiffId, Document, ImageConfig, Manifest, Reference,
+};
+
+use super::contents::Contents;
+use super::{ArchiveError, Loaded};
+use crate::{Image, Layer, Stack, Store};
+
+/// An image as an archive has it.
+pub(super) struct Candidate {
+    pub(super) references: Vec<Reference>,
+    pub(super) manifest: Document<Manifest>,
+    pub(super) config: Document<ImageConfig>,
+    /// Where the archive has the manifest's layers.
+    pub(super) layer_paths: Vec<String>,
+}
+
+/// Fails unless the image has as many layers as diff IDs.
+pub(super) fn check_layer_count(
+    config: &Document<ImageConfig>,
+    layers: usize,
+) -> Result<(), ArchiveError> {
+    let diff_ids = config.value().rootfs.diff_ids.len();
+    if layers == diff_ids {
+        return Ok(());
+    }
+    Err(ArchiveError::LayerCount {
+        config: config.digest().clone(),
+        layers,
+        diff_ids,
+    })
+}
+
+impl Candidate {
+    /// Unpacks the layers, keeps blobs and documents, and gives the names; those come last.
+    pub(super) fn install(
+        self,
+        store: &Store,
+        contents: &Contents,
+    ) -> Result<Vec<Loaded>, ArchiveError> {
+        self.install_layers(store, contents)?;
+        store.put_document(&self.config)?;
+        store.put_document(&self.manifest)?;
+        store.sync()?;
+        let image = Image {
+            target: self.manifest.descriptor().clone(),
+            manifest: self.manifest,
+            config: self.config,
+        };
+        if self.references.is_empty() {
+            store.keep_untagged(&image.target)?;
+            return Ok(vec![Loaded {
+                reference: None,
+                image,
+            }]);
+        }
+        let mut loaded = Vec::new();
+        for reference in self.references {
+            store.tag_image(&image.target, &reference)?;
+            loaded.push(Loaded {
+                reference: Some(reference),
+                image: image.clone(),
+            });
+        }
+        Ok(loaded)
+    }
+
+    fn install_layers(&self, store: &Store, contents: &Contents) -> Result<(), ArchiveError> {
+        let (mut stack, mut chain) = (Stack::default(), None);
+        let layers = self.manifest.value().layers.iter().zip(&self.layer_paths);
+        let diff_ids = &self.config.value().rootfs.diff_ids;
+        for ((descriptor, path), diff_id) in layers.zip(diff_ids) {
+            let next = ChainId::extend(chain.as_ref(), diff_id);
+            let layer = match store.layer(&next)? {
+                Some(layer) => layer,
+                None => {
+                    let (_, blob) = contents.open(path)?;
+                    store.apply_layer(&stack, diff_id, descriptor, blob)?
+                }
+            };
+            if needs_blob(store, &layer, descriptor, diff_id) {
+                let (_, blob) = contents.open(path)?;
+                store.put_blob(descriptor, blob)?;
+            }
+            stack.push(layer);
+            chain = Some(next);
+        }
+        Ok(())
+    }
+}
+
+/// A tar stream that the unpacked layer gives again, byte by byte, need not be kept beside it.
+fn needs_blob(store: &Store, layer: &Layer, descriptor: &Descriptor, diff_id: &DiffId) -> bool {
+    if store.has_blob(&descriptor.digest) {
+        return false;
+    }
+    let is_tar = descriptor.media_type.layer_compression() == Some(Compression::None);
+    let again = || store.layer_tar(layer, io::sink());
+    !is_tar || !again().is_ok_and(|description| description.diff_id == *diff_id)
+}

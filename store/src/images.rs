@@ -1,0 +1,264 @@
+//! Images and their names: `index.json` and what it leads to.
+
+use std::fs;
+
+use mica_oci::{
+    Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Reference,
+};
+
+use crate::error::At;
+use crate::store::sync_directory;
+use crate::{Store, StoreError};
+
+/// Kind of the records that say where an image came from or went to: image ID to a JSON list of
+/// `repository@digest`.
+pub(crate) const REPOSITORY_DIGESTS: &str = "repo-digest";
+
+/// An image: its manifest and configuration, parsed and with their raw bytes.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The manifest's descriptor.
+    pub target: Descriptor,
+    /// The manifest.
+    pub manifest: Document<Manifest>,
+    /// The configuration.
+    pub config: Document<ImageConfig>,
+}
+
+/// An entry of `index.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The image's name; absent for an image that lost its name ("dangling").
+    pub reference: Option<Reference>,
+    /// The manifest, or an index.
+    pub target: Descriptor,
+}
+
+impl Image {
+    /// Returns the image's ID: the digest of its configuration.
+    pub fn id(&self) -> &Digest {
+        self.config.digest()
+    }
+}
+
+impl Store {
+    /// Returns all entries of `index.json`, in its order.
+    pub fn images(&self) -> Result<Vec<Tagged>, StoreError> {
+        let index = self.read_index()?;
+        Ok(index.manifests.iter().map(Tagged::of).collect())
+    }
+
+    /// Returns what a tag points to.
+    pub fn resolve_tag(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
+        let name = reference.familiar();
+        let index = self.read_index()?;
+        let entry = index
+            .manifests
+            .iter()
+            .find(|entry| name_of(entry) == Some(&name));
+        Ok(entry.map(nameless))
+    }
+
+    /// Reads the image that a descriptor leads to; of an index, the one for `platform`, by
+    /// default the host's.
+    ///
+    /// # Errors
+    /// [`StoreError::Platform`] when an index has nothing for the platform.
+    pub fn image(
+        &self,
+        target: &Descriptor,
+        platform: Option<&Platform>,
+    ) -> Result<Image, StoreError> {
+        if target.media_type.is_index() {
+            let index: Document<Index> = self.read_document(target)?;
+            let host = Platform::host();
+            let chosen = choose(&index, platform.unwrap_or(&host))?;
+            return self.image(&chosen, platform);
+        }
+        if !target.media_type.is_manifest() {
+            return Err(StoreError::NotAnImage {
+                digest: target.digest.clone(),
+                media_type: target.media_type.to_string(),
+            });
+        }
+        let manifest: Document<Manifest> = self.read_document(target)?;
+        let config = self.read_document(&manifest.value().config)?;
+        Ok(Image {
+            target: manifest.descriptor().clone(),
+            manifest,
+            config,
+        })
+    }
+
+    /// Writes the configuration and manifest of a new image. It has no name yet, and nothing
+    /// keeps it until [`tag_image`](Self::tag_image) or [`keep_untagged`](Self::keep_untagged).
+    pub fn put_image(
+        &self,
+        config: ImageConfig,
+        layers: Vec<Descriptor>,
+    ) -> Result<Image, StoreError> {
+        let config = Document::encode(MediaType::OCI_CONFIG, config);
+        let manifest = Manifest::new(config.descriptor().clone(), layers);
+        let manifest = Document::encode(MediaType::OCI_MANIFEST, manifest);
+        self.put_document(&config)?;
+        let target = self.put_document(&manifest)?;
+        Ok(Image {
+            target,
+            manifest,
+            config,
+        })
+    }
+
+    /// Gives a name to an image. Who had it before stays as a nameless image, unless it is the
+    /// same image in another dress or has another name.
+    pub fn tag_image(&self, target: &Descriptor, reference: &Reference) -> Result<(), StoreError> {
+        if reference.digest().is_some() {
+            return Err(StoreError::TagWithDigest {
+                reference: reference.familiar(),
+            });
+        }
+        let name = reference.familiar();
+        self.change_index(|entries| {
+            let former = take(entries, |entry| name_of(entry) == Some(&name));
+            entries.retain(|entry| entry.digest != target.digest || name_of(entry).is_some());
+            let mut entry = nameless(target);
+            entry
+                .annotations
+                .insert(Descriptor::REF_NAME.to_owned(), name.clone());
+            entries.push(entry);
+            for former in former {
+                let gone = !entries.iter().any(|entry| entry.digest == former.digest);
+                if gone && !self.is_same_image(&former, target) {
+                    entries.push(nameless(&former));
+                }
+            }
+        })
+    }
+
+    /// Keeps an image without a name, unless it has an entry already.
+    pub fn keep_untagged(&self, target: &Descriptor) -> Result<(), StoreError> {
+        self.change_index(|entries| {
+            if !entries.iter().any(|entry| entry.digest == target.digest) {
+                entries.push(nameless(target));
+            }
+        })
+    }
+
+    /// Takes a name away; returns what it pointed to. The content stays until it is collected.
+    pub fn untag(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
+        let name = reference.familiar();
+        let removed = self.change_index(|entries| take(entries, |e| name_of(e) == Some(&name)))?;
+        Ok(removed.first().map(nameless))
+    }
+
+    /// Takes all names and the nameless entry of an image away; returns the names.
+    pub fn remove_image(&self, target: &Descriptor) -> Result<Vec<Reference>, StoreError> {
+        let removed = self.change_index(|entries| take(entries, |e| e.digest == target.digest))?;
+        Ok(removed
+            .iter()
+            .filter_map(|entry| Tagged::of(entry).reference)
+            .collect())
+    }
+
+    /// Returns the `repository@digest` names of an image that was pulled or pushed.
+    pub fn repository_digests(&self, image: &Digest) -> Result<Vec<String>, StoreError> {
+        let value = self.records().get(REPOSITORY_DIGESTS, image.as_str())?;
+        Ok(value
+            .and_then(|value| serde_json::from_str(&value).ok())
+            .unwrap_or_default())
+    }
+
+    /// Notes that an image is known as `digest` in the repository of `reference`.
+    pub(crate) fn add_repository_digest(
+        &self,
+        image: &Digest,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let mut names = self.repository_digests(image)?;
+        let name = format!("{}@{digest}", reference.familiar_repository());
+        if names.contains(&name) {
+            return Ok(());
+        }
+        names.push(name);
+        let value = serde_json::Value::from(names).to_string();
+        self.records()
+            .put(REPOSITORY_DIGESTS, image.as_str(), &value)
+    }
+
+    pub(crate) fn read_index(&self) -> Result<Index, StoreError> {
+        let path = self.root().join("index.json");
+        let raw = fs::read(&path).at("read", &path)?;
+        serde_json::from_slice(&raw).map_err(|source| StoreError::Damaged { path, source })
+    }
+
+    /// Changes `index.json` as a whole while no other process does; writes only what differs.
+    fn change_index<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<Descriptor>) -> T,
+    ) -> Result<T, StoreError> {
+        let _lock = self.lock_index()?;
+        let mut index = self.read_index()?;
+        let before = index.manifests.clone();
+        let result = change(&mut index.manifests);
+        if index.manifests != before {
+            // The names of the documents that the entries lead to must be durable before them.
+            sync_directory(&self.directory("blobs/sha256"))?;
+            let document = Document::encode(MediaType::OCI_INDEX, index);
+            self.replace_file(&self.root().join("index.json"), document.raw())?;
+        }
+        Ok(result)
+    }
+
+    /// Manifests differ when layers are compressed in one and not in the other.
+    fn is_same_image(&self, one: &Descriptor, other: &Descriptor) -> bool {
+        match (self.image(one, None), self.image(other, None)) {
+            (Ok(one), Ok(other)) => one.id() == other.id(),
+            _ => false,
+        }
+    }
+}
+
+impl Tagged {
+    fn of(entry: &Descriptor) -> Self {
+        Self {
+            reference: name_of(entry).and_then(|name| name.parse().ok()),
+            target: nameless(entry),
+        }
+    }
+}
+
+/// Chooses an index's entry for a platform.
+pub(crate) fn choose(index: &Document<Index>, wanted: &Platform) -> Result<Descriptor, StoreError> {
+    let fits = |entry: &&Descriptor| match &entry.platform {
+        Some(platform) => platform.satisfies(wanted),
+        None => index.value().manifests.len() == 1,
+    };
+    let platforms = index
+        .value()
+        .manifests
+        .iter()
+        .filter_map(|entry| entry.platform.as_ref());
+    match index.value().manifests.iter().find(fits) {
+        Some(entry) => Ok(entry.clone()),
+        None => Err(StoreError::Platform {
+            digest: index.digest().clone(),
+            wanted: wanted.to_string(),
+            available: platforms.map(ToString::to_string).collect(),
+        }),
+    }
+}
+
+pub(crate) fn name_of(entry: &Descriptor) -> Option<&String> {
+    entry.annotations.get(Descriptor::REF_NAME)
+}
+
+fn nameless(entry: &Descriptor) -> Descriptor {
+    let mut entry = entry.clone();
+    entry.annotations.remove(Descriptor::REF_NAME);
+    entry
+}
+
+fn take(entries: &mut Vec<Descriptor>, is_taken: impl Fn(&Descriptor) -> bool) -> Vec<Descriptor> {
+    entries.extract_if(.., |entry| is_taken(entry)).collect()
+}

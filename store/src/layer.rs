@@ -1,0 +1,25 @@
+//! Layers as tar streams and as directories in overlayfs form. The formats are described in
+//! `docs/layer-format.md`.
+
+mod apply;
+mod copy;
+mod decompress;
+mod diff;
+mod error;
+mod fold;
+mod header;
+mod limits;
+mod pax;
+mod sparse;
+mod tar_reader;
+mod upper;
+mod whiteout;
+
+pub(crate) use apply::apply;
+pub(crate) use copy::copy_tree;
+pub(crate) use decompress::Decompressed;
+pub(crate) use diff::{Written, write_tar};
+pub use error::{EntryError, FileError, LayerError, TarError};
+pub use fold::apply_onto;
+pub use limits::Limits;
+pub(crate) use upper::Upper;

@@ -1,0 +1,467 @@
+//! Applying a layer's tar stream to a fresh directory in overlayfs form.
+//!
+//! Rules, from the OCI image specification, `layer.md`, where it says anything:
+//!
+//! - names are taken below the root, `..` is resolved in the text, symbolic links on the way are
+//!   followed inside the root of the merged tree; what stands last is never followed;
+//! - of entries with one name the last wins; a directory over a directory keeps its content;
+//! - whiteouts and opaque marks hide lower layers only, wherever they stand;
+//! - nothing in a stream can set the attributes that steer overlayfs.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self as rfs, AtFlags, FileType, Mode};
+use rustix::io::Errno;
+
+use super::error::{During, EntryError, LayerError, TarError};
+use super::limits::Limits;
+use super::sparse::SparseMap;
+use super::tar_reader::{EntryKind, TarEntry, TarReader};
+use super::upper::{Place, Upper, make_over_whiteout};
+use super::whiteout::Marker;
+use crate::metadata::is_overlay;
+use crate::sys;
+use crate::view::View;
+
+/// Content is moved in pieces of this size.
+const BUFFER: usize = 256 << 10;
+
+/// Applies a plain tar stream to the empty directory `target`, on top of `lower`. Reads it to its
+/// end. Returns how many entries it had.
+pub(crate) fn apply(
+    target: OwnedFd,
+    lower: &View,
+    stream: impl Read,
+    limits: &Limits,
+) -> Result<u64, LayerError> {
+    let stream = BufReader::with_capacity(BUFFER, stream);
+    let mut reader = TarReader::new(stream, limits.clone());
+    let mut apply = Apply::new(Upper::new(target, lower), lower);
+    let mut last = PathBuf::new();
+    let mut entries = 0;
+    let archive = |after: &Path, source| LayerError::Archive {
+        after: after.to_owned(),
+        source,
+    };
+    while let Some(entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
+        entries += 1;
+        last = OsString::from_vec(entry.name.clone()).into();
+        apply
+            .entry(&entry, &mut reader)
+            .map_err(|failure| match failure {
+                Failure::Entry(source) => LayerError::Entry {
+                    name: last.clone(),
+                    source,
+                },
+                Failure::Tar(source) => archive(&last, source),
+            })?;
+    }
+    reader.drain().map_err(|error| archive(&last, error))?;
+    apply
+        .finish()
+        .map_err(|source| LayerError::Entry { name: last, source })?;
+    Ok(entries)
+}
+
+enum Failure {
+    Entry(EntryError),
+    Tar(TarError),
+}
+
+impl From<EntryError> for Failure {
+    fn from(error: EntryError) -> Self {
+        Self::Entry(error)
+    }
+}
+
+impl From<TarError> for Failure {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
+    }
+}
+
+struct Apply<'v> {
+    upper: Upper<'v>,
+    lower: &'v View,
+    /// The last parent, by its path as written: most entries share it with the one before.
+    parent: Option<(PathBuf, Place)>,
+    /// Files that are here only because a hard link needed them: they count as the lower layers'.
+    copied_up: CopiedUp,
+    root_is_opaque: bool,
+    buffer: Vec<u8>,
+}
+
+/// Names by their directory.
+#[derive(Default)]
+struct CopiedUp(HashMap<PathBuf, HashSet<OsString>>);
+
+impl CopiedUp {
+    fn insert(&mut self, place: &Place, name: &OsStr) {
+        self.0
+            .entry(place.path())
+            .or_default()
+            .insert(name.to_owned());
+    }
+
+    fn contains(&self, place: &Place, name: &OsStr) -> bool {
+        !self.0.is_empty()
+            && self
+                .0
+                .get(&place.path())
+                .is_some_and(|names| names.contains(name))
+    }
+
+    fn remove(&mut self, place: &Place, name: &OsStr) -> bool {
+        let names = self.0.get_mut(&place.path());
+        names.is_some_and(|names| names.remove(name))
+    }
+}
+
+impl<'v> Apply<'v> {
+    fn new(upper: Upper<'v>, lower: &'v View) -> Self {
+        Self {
+            upper,
+            lower,
+            parent: None,
+            copied_up: CopiedUp::default(),
+            root_is_opaque: false,
+            buffer: vec![0; BUFFER],
+        }
+    }
+
+    fn entry<R: BufRead>(
+        &mut self,
+        entry: &TarEntry,
+        reader: &mut TarReader<R>,
+    ) -> Result<(), Failure> {
+        if let EntryKind::Unknown(kind) = entry.kind {
+            return Err(EntryError::Type(kind).into());
+        }
+        let Some((parent, name)) = clean(&entry.name) else {
+            return Ok(self.root(entry)?);
+        };
+        match Marker::of(&name)? {
+            Some(Marker::Ignored) => return Ok(()),
+            Some(Marker::Opaque) => return Ok(self.opaque(&parent)?),
+            Some(Marker::Whiteout(hidden)) => return Ok(self.whiteout(&parent, hidden)?),
+            None => {}
+        }
+        let place = self.parent(&parent)?;
+        match &entry.kind {
+            EntryKind::Directory => self.directory(&place, &name, entry)?,
+            EntryKind::HardLink(target) => self.hard_link(&place, &name, target)?,
+            EntryKind::File(map) => self.file(&place, &name, entry, map.as_ref(), reader)?,
+            _ => self.node(&place, &name, entry)?,
+        }
+        Ok(())
+    }
+
+    /// Takes the metadata of an entry for the root.
+    fn root(&mut self, entry: &TarEntry) -> Result<(), EntryError> {
+        if entry.kind != EntryKind::Directory {
+            return Err(EntryError::Root);
+        }
+        let root = self.upper.root();
+        self.describe_directory(&root, OsStr::new("."), entry)?;
+        self.upper.set_time(PathBuf::new(), entry.facts.modified);
+        Ok(())
+    }
+
+    /// Returns the directory of an entry, made where it is missing.
+    fn parent(&mut self, path: &Path) -> Result<Place, EntryError> {
+        if let Some((known, place)) = &self.parent
+            && known == path
+        {
+            return Ok(place.clone());
+        }
+        let Some(mut place) = self.upper.walk(path)? else {
+            return Err(EntryError::NotADirectory(path.to_owned()));
+        };
+        self.upper.materialise(&mut place)?;
+        self.parent = Some((path.to_owned(), place.clone()));
+        Ok(place)
+    }
+
+    /// Clears the place of an entry that is no directory.
+    fn clear(&mut self, place: &Place, name: &OsStr) -> Result<(), EntryError> {
+        self.parent = None; // it may have gone by what is removed here
+        self.copied_up.remove(place, name);
+        sys::remove_tree(place.handle(), name).during("replace what was there")
+    }
+
+    fn directory(
+        &mut self,
+        place: &Place,
+        name: &OsStr,
+        entry: &TarEntry,
+    ) -> Result<(), EntryError> {
+        match sys::make_directory(place.handle(), name) {
+            Err(Errno::EXIST) => {
+                let there = sys::stat(place.handle(), name).during("look at what is there")?;
+                if sys::file_type(&there) != FileType::Directory {
+                    // What an earlier entry of this layer replaced or hid stays hidden.
+                    self.parent = None;
+                    self.copied_up.remove(place, name);
+                    make_over_whiteout(place.handle(), name).during("make the directory")?;
+                }
+            }
+            made => drop(made.during("make the directory")?),
+        }
+        self.describe_directory(place, name, entry)?;
+        self.upper
+            .set_time(place.path().join(name), entry.facts.modified);
+        Ok(())
+    }
+
+    fn describe_directory(
+        &self,
+        place: &Place,
+        name: &OsStr,
+        entry: &TarEntry,
+    ) -> Result<(), EntryError> {
+        let attributes = allowed(entry);
+        let kind = FileType::Directory;
+        sys::finish_node(place.handle(), name, kind, &entry.facts, &attributes)
+            .during("set the metadata")
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        place: &Place,
+        name: &OsStr,
+        entry: &TarEntry,
+        map: Option<&SparseMap>,
+        reader: &mut TarReader<R>,
+    ) -> Result<(), Failure> {
+        let file = match sys::create_file(place.handle(), name) {
+            Err(Errno::EXIST) => {
+                self.clear(place, name)?;
+                sys::create_file(place.handle(), name)
+            }
+            created => created,
+        };
+        let file = File::from(file.during("create the file")?);
+        match map {
+            None => self.content(&file, reader)?,
+            Some(map) => self.sparse_content(&file, map, reader)?,
+        }
+        sys::finish_file(&file, &entry.facts, &allowed(entry)).during("set the metadata")?;
+        Ok(())
+    }
+
+    fn content<R: BufRead>(
+        &mut self,
+        file: &File,
+        reader: &mut TarReader<R>,
+    ) -> Result<(), Failure> {
+        loop {
+            match reader.read_data(&mut self.buffer)? {
+                0 => return Ok(()),
+                count => write(file, &self.buffer[..count])?,
+            }
+        }
+    }
+
+    fn sparse_content<R: BufRead>(
+        &mut self,
+        file: &File,
+        map: &SparseMap,
+        reader: &mut TarReader<R>,
+    ) -> Result<(), Failure> {
+        for (offset, length) in &map.parts {
+            let (mut position, end) = (*offset, offset + length);
+            while position < end {
+                let wanted = usize::try_from(end - position)
+                    .unwrap_or(BUFFER)
+                    .min(BUFFER);
+                let count = reader.read_data(&mut self.buffer[..wanted])?;
+                file.write_all_at(&self.buffer[..count], position)
+                    .during("write the file")?;
+                position += count as u64;
+            }
+        }
+        file.set_len(map.real_size).during("write the file")?;
+        Ok(())
+    }
+
+    /// Makes a symbolic link, device or pipe.
+    fn node(&mut self, place: &Place, name: &OsStr, entry: &TarEntry) -> Result<(), EntryError> {
+        let kind = match make_node(place, name, &entry.kind) {
+            Err(Errno::EXIST) => {
+                self.clear(place, name)?;
+                make_node(place, name, &entry.kind)
+            }
+            made => made,
+        };
+        let kind = kind.during("create the file")?;
+        sys::finish_node(place.handle(), name, kind, &entry.facts, &allowed(entry))
+            .during("set the metadata")
+    }
+
+    fn hard_link(&mut self, place: &Place, name: &OsStr, target: &[u8]) -> Result<(), EntryError> {
+        let shown = || PathBuf::from(OsStr::from_bytes(target));
+        let Some((parent, target_name)) = clean(target) else {
+            return Err(EntryError::DirectoryTarget(shown()));
+        };
+        let Some(mut from) = self.upper.walk(&parent)? else {
+            return Err(EntryError::MissingTarget(shown()));
+        };
+        self.bring_target(&mut from, &target_name, &shown)?;
+        if from.path() == place.path() && target_name == name {
+            return Ok(());
+        }
+        let link = || {
+            let flags = AtFlags::empty();
+            rfs::linkat(from.handle(), &*target_name, place.handle(), name, flags)
+        };
+        let linked = match link() {
+            Err(Errno::EXIST) => {
+                self.clear(place, name)?;
+                link()
+            }
+            linked => linked,
+        };
+        linked.during("make the hard link")
+    }
+
+    /// Makes sure that the target of a hard link is in the upper directory.
+    fn bring_target(
+        &mut self,
+        from: &mut Place,
+        name: &OsStr,
+        shown: &impl Fn() -> PathBuf,
+    ) -> Result<(), EntryError> {
+        let upper = from.upper().map(|upper| sys::find(upper, name)).transpose();
+        let lower = from.lower().map(|lower| lower.find(name)).transpose();
+        let upper = upper.during("look up the hard link's target")?.flatten();
+        let lower = lower.during("look up the hard link's target")?.flatten();
+        let stat = upper.or(lower.map(|(_, stat)| stat));
+        let stat = stat.filter(|stat| !sys::is_whiteout(stat));
+        let stat = stat.ok_or_else(|| EntryError::MissingTarget(shown()))?;
+        if sys::file_type(&stat) == FileType::Directory {
+            return Err(EntryError::DirectoryTarget(shown()));
+        }
+        if upper.is_none() {
+            self.upper.copy_up(from, name)?;
+            self.copied_up.insert(from, name);
+        }
+        Ok(())
+    }
+
+    /// Hides a name of the lower layers.
+    fn whiteout(&mut self, parent: &Path, name: &OsStr) -> Result<(), EntryError> {
+        let Some(mut place) = self.upper.walk(parent)? else {
+            return Ok(()); // there is nothing to hide
+        };
+        let lower = place.lower().map(|lower| lower.find(name)).transpose();
+        let hidden = lower.during("look up what is removed")?.flatten().is_some();
+        if !hidden && !self.copied_up.contains(&place, name) {
+            return Ok(());
+        }
+        self.upper.materialise(&mut place)?;
+        self.parent = None;
+        if self.copied_up.remove(&place, name) {
+            sys::remove_tree(place.handle(), name).during("hide a file")?;
+        }
+        match sys::find(place.handle(), name).during("hide a file")? {
+            Some(there) if sys::file_type(&there) == FileType::Directory => {
+                let directory = sys::open_directory(place.handle(), name);
+                sys::make_opaque(directory.during("hide a directory")?).during("hide a directory")
+            }
+            Some(_) => Ok(()),
+            None => sys::make_whiteout(place.handle(), name).during("hide a file"),
+        }
+    }
+
+    /// Hides all that the lower layers have in a directory.
+    fn opaque(&mut self, parent: &Path) -> Result<(), EntryError> {
+        let place = self.parent(parent)?;
+        self.parent = None;
+        for name in self.copied_up.0.remove(&place.path()).into_iter().flatten() {
+            sys::remove_tree(place.handle(), &name).during("hide a file")?;
+        }
+        if place.is_root() {
+            self.root_is_opaque = true;
+            self.upper.hide_lower();
+            return Ok(());
+        }
+        sys::make_opaque(place.handle()).during("hide a directory")
+    }
+
+    fn finish(&mut self) -> Result<(), EntryError> {
+        if self.root_is_opaque {
+            self.hide_root()?;
+        }
+        self.upper.finish()
+    }
+
+    /// Overlayfs does not look for the mark at a layer's root: each name is hidden by itself.
+    fn hide_root(&self) -> Result<(), EntryError> {
+        let root = self.upper.root();
+        for (name, _, _) in self.lower.merged_root().list().during("read the root")? {
+            match sys::open_directory(root.handle(), &name) {
+                Ok(directory) => sys::make_opaque(directory).during("hide a directory")?,
+                Err(Errno::NOENT) => {
+                    sys::make_whiteout(root.handle(), &name).during("hide a file")?;
+                }
+                Err(_) => {} // a file, which hides by itself
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make_node(place: &Place, name: &OsStr, kind: &EntryKind) -> Result<FileType, Errno> {
+    let (at, mode) = (place.handle(), Mode::RUSR | Mode::WUSR);
+    let (kind, device) = match kind {
+        EntryKind::Symlink(target) => {
+            rfs::symlinkat(OsStr::from_bytes(target), at, name)?;
+            return Ok(FileType::Symlink);
+        }
+        EntryKind::CharacterDevice(major, minor) => {
+            (FileType::CharacterDevice, rfs::makedev(*major, *minor))
+        }
+        EntryKind::BlockDevice(major, minor) => {
+            (FileType::BlockDevice, rfs::makedev(*major, *minor))
+        }
+        _ => (FileType::Fifo, 0),
+    };
+    rfs::mknodat(at, name, kind, mode, device)?;
+    Ok(kind)
+}
+
+fn write(mut file: &File, bytes: &[u8]) -> Result<(), EntryError> {
+    std::io::Write::write_all(&mut file, bytes).during("write the file")
+}
+
+/// Leaves out attributes that steer overlayfs, and all others that only the host may set.
+fn allowed(entry: &TarEntry) -> Vec<sys::Attribute> {
+    let trusted = |name: &OsStr| name.as_bytes().starts_with(b"trusted.");
+    let all = entry.attributes.iter();
+    all.filter(|(name, _)| !trusted(name) && !is_overlay(name))
+        .cloned()
+        .collect()
+}
+
+/// Resolves `.`, `..` and empty components in the text, as docker and containerd do; `None` for
+/// the root. Returns the parent, and the last name.
+fn clean(name: &[u8]) -> Option<(PathBuf, OsString)> {
+    let mut components: Vec<&[u8]> = Vec::new();
+    for component in name.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(components.pop()),
+            other => components.push(other),
+        }
+    }
+    let last = components.pop()?;
+    let parent = components.into_iter().map(OsStr::from_bytes).collect();
+    Some((parent, OsStr::from_bytes(last).to_owned()))
+}

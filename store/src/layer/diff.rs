@@ -1,0 +1,400 @@
+//! Writing a layer directory in overlayfs form as a tar stream, the same bytes every time.
+//!
+//! Entries come parents first, sorted bytewise by name in each directory, without the root. What
+//! a `ustar` header holds stands there alone; PAX records carry the rest, sorted by key.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use mica_oci::{DiffId, Hasher};
+use rustix::fs::{self as rfs, FileType, Stat};
+
+use super::error::{Archiving, FileError, LayerError};
+use super::header::{self, BLOCK, Header};
+use super::pax::{ATTRIBUTE, write_record, write_time};
+use super::whiteout::{OPAQUE, whiteout_of};
+use crate::metadata::is_overlay;
+use crate::sys::{self, Attribute, Facts};
+
+/// Bytes that are gathered before they are hashed and written.
+const BUFFER: usize = 256 << 10;
+
+/// What was written.
+pub(crate) struct Written {
+    pub(crate) diff_id: DiffId,
+    /// Bytes of the stream.
+    pub(crate) size: u64,
+    /// Entries, without the headers that extend one.
+    pub(crate) entries: u64,
+}
+
+/// Writes the tar stream of a layer directory to `out`, and hashes it on its way.
+pub(crate) fn write_tar(root: &OwnedFd, out: impl Write) -> Result<Written, LayerError> {
+    let mut writer = Writer {
+        out: Output::new(out),
+        links: HashMap::new(),
+        entries: 0,
+    };
+    writer.directory(root, &mut Vec::new())?;
+    writer
+        .out
+        .append(&[0; 2 * BLOCK])
+        .map_err(LayerError::Write)?;
+    writer.out.flush().map_err(LayerError::Write)?;
+    Ok(Written {
+        diff_id: DiffId(writer.out.hasher.finish()),
+        size: writer.out.size,
+        entries: writer.entries,
+    })
+}
+
+struct Writer<W> {
+    out: Output<W>,
+    /// The first name of each inode that has more than one.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    entries: u64,
+}
+
+/// One entry's header in the making.
+struct Item<'a> {
+    /// The name in the stream.
+    name: &'a [u8],
+    entry_type: u8,
+    link: &'a [u8],
+    size: u64,
+    /// Major and minor number.
+    device: (u32, u32),
+    facts: Facts,
+    attributes: Vec<Attribute>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes what a directory holds. `path` is its name with a slash at its end, and the same
+    /// again afterwards.
+    fn directory(&mut self, directory: &OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
+        let names = sys::names(directory).archiving("read the directory");
+        for name in names.map_err(|error| at(path, error))? {
+            let length = path.len();
+            path.extend_from_slice(name.as_bytes());
+            self.child(directory, &name, path)?;
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn child(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &mut Vec<u8>,
+    ) -> Result<(), LayerError> {
+        let stat = sys::stat(parent, name).archiving("read the metadata");
+        let stat = stat.map_err(|error| at(path, error))?;
+        match sys::file_type(&stat) {
+            FileType::Directory => self.subdirectory(parent, name, path),
+            FileType::Socket => Ok(()), // means nothing without the process behind it
+            _ if sys::is_whiteout(&stat) => self.whiteout(path, name),
+            kind => self.node(parent, name, path, kind, &stat),
+        }
+    }
+
+    fn subdirectory(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &mut Vec<u8>,
+    ) -> Result<(), LayerError> {
+        let opened = sys::open_directory(parent, name).archiving("open the directory");
+        let directory = opened.map_err(|error| at(path, error))?;
+        path.push(b'/');
+        let mut item = item(&directory, path, b'5').map_err(|error| at(path, error))?;
+        item.name = path;
+        self.header(&item)?;
+        if sys::is_opaque(&directory) {
+            let name = [path.as_slice(), OPAQUE.as_bytes()].concat();
+            self.marker(&name)?;
+        }
+        self.directory(&directory, path)
+    }
+
+    fn whiteout(&mut self, path: &[u8], name: &OsStr) -> Result<(), LayerError> {
+        let parent = &path[..path.len() - name.len()];
+        self.marker(&[parent, whiteout_of(name).as_bytes()].concat())
+    }
+
+    /// Writes an empty file that stands for something that is not there. It has no metadata: what
+    /// overlayfs gave its own mark differs from run to run.
+    fn marker(&mut self, name: &[u8]) -> Result<(), LayerError> {
+        let facts = Facts {
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            modified: (0, 0),
+        };
+        self.header(&Item::new(name, b'0', facts))
+    }
+
+    fn node(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &[u8],
+        kind: FileType,
+        stat: &Stat,
+    ) -> Result<(), LayerError> {
+        if stat.st_nlink > 1 {
+            let first = self.links.entry((stat.st_dev, stat.st_ino));
+            if let std::collections::hash_map::Entry::Occupied(first) = &first {
+                let link = first.get().clone();
+                let mut item = Item::new(path, b'1', Facts::of(stat));
+                item.link = &link;
+                return self.header(&item);
+            }
+            first.or_insert_with(|| path.to_vec());
+        }
+        if kind == FileType::RegularFile {
+            return self.file(parent, name, path);
+        }
+        let mut target = Vec::new();
+        let mut item = Item::new(path, b'6', Facts::of(stat));
+        item.device = (rfs::major(stat.st_rdev), rfs::minor(stat.st_rdev));
+        let attributes = sys::attributes(parent, name).archiving("read the attributes");
+        item.attributes = archived(attributes.map_err(|error| at(path, error))?);
+        match kind {
+            FileType::Symlink => {
+                let read = sys::read_link(parent, name).archiving("read the link");
+                let read = read.map_err(|error| at(path, error))?;
+                target.extend_from_slice(read.as_os_str().as_bytes());
+                (item.entry_type, item.device) = (b'2', (0, 0));
+            }
+            FileType::CharacterDevice => item.entry_type = b'3',
+            FileType::BlockDevice => item.entry_type = b'4',
+            _ => item.device = (0, 0),
+        }
+        item.link = &target;
+        self.header(&item)
+    }
+
+    fn file(&mut self, parent: &OwnedFd, name: &OsStr, path: &[u8]) -> Result<(), LayerError> {
+        let opened = sys::open_file(parent, name).archiving("open the file");
+        let file = opened.map_err(|error| at(path, error))?;
+        let item = item(&file, path, b'0').map_err(|error| at(path, error))?;
+        self.header(&item)?;
+        self.content(&File::from(file), path, item.size)
+    }
+
+    fn content(&mut self, mut file: &File, path: &[u8], size: u64) -> Result<(), LayerError> {
+        let mut left = size;
+        while left > 0 {
+            let free = self.out.free().map_err(LayerError::Write)?;
+            let wanted = free.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = match file.read(&mut free[..wanted]) {
+                Ok(0) => return Err(at(path, FileError::Changed)),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                result => result
+                    .archiving("read the file")
+                    .map_err(|error| at(path, error))?,
+            };
+            self.out.filled += count;
+            left -= count as u64;
+        }
+        let padding = size.wrapping_neg() as usize % BLOCK;
+        self.out
+            .append(&[0; BLOCK][..padding])
+            .map_err(LayerError::Write)
+    }
+
+    fn header(&mut self, item: &Item<'_>) -> Result<(), LayerError> {
+        self.entries += 1;
+        let (header, records) = item.encode().map_err(|error| at(item.name, error))?;
+        if !records.is_empty() {
+            let mut extension = Header::new(b'x');
+            extension.set_text(header::NAME, b"PaxHeaders/");
+            extension.set_number(header::SIZE, records.len() as u64);
+            extension.seal();
+            let padding = records.len().wrapping_neg() % BLOCK;
+            let parts = [&extension.0[..], &records, &[0; BLOCK][..padding]];
+            for part in parts {
+                self.out.append(part).map_err(LayerError::Write)?;
+            }
+        }
+        self.out.append(&header.0).map_err(LayerError::Write)
+    }
+}
+
+impl<'a> Item<'a> {
+    fn new(name: &'a [u8], entry_type: u8, facts: Facts) -> Self {
+        Self {
+            name,
+            entry_type,
+            link: b"",
+            size: 0,
+            device: (0, 0),
+            facts,
+            attributes: Vec::new(),
+        }
+    }
+
+    /// Makes the header, and the PAX records for what does not fit into it.
+    fn encode(&self) -> Result<(Header, Vec<u8>), FileError> {
+        let mut header = Header::new(self.entry_type);
+        let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut record = |fits: bool, key: &str, value: Vec<u8>| {
+            if !fits {
+                records.push((key.into(), value));
+            }
+        };
+        record(set_name(&mut header, self.name), "path", self.name.to_vec());
+        record(
+            header.set_text(header::LINK, self.link),
+            "linkpath",
+            self.link.to_vec(),
+        );
+        let Facts {
+            mode,
+            uid,
+            gid,
+            modified,
+        } = self.facts;
+        header.set_number(header::MODE, mode.into());
+        let numbers = [
+            (header::UID, "uid", u64::from(uid)),
+            (header::GID, "gid", u64::from(gid)),
+            (header::SIZE, "size", self.size),
+        ];
+        for (field, key, value) in numbers {
+            record(
+                header.set_number(field, value),
+                key,
+                value.to_string().into(),
+            );
+        }
+        // Readers that know no PAX get the second before.
+        let seconds = u64::try_from(modified.0).ok();
+        let fits = seconds.is_some_and(|seconds| header.set_number(header::MODIFIED, seconds));
+        record(
+            fits && modified.1 == 0,
+            "mtime",
+            write_time(modified).into(),
+        );
+        header.set_number(header::MAJOR, self.device.0.into());
+        header.set_number(header::MINOR, self.device.1.into());
+        header.seal();
+        for (name, value) in &self.attributes {
+            if name.as_bytes().contains(&b'=') {
+                let name = name.to_string_lossy().into_owned();
+                return Err(FileError::AttributeName(name));
+            }
+            records.push(([ATTRIBUTE, name.as_bytes()].concat(), value.clone()));
+        }
+        records.sort_unstable();
+        let mut data = Vec::new();
+        for (key, value) in records {
+            write_record(&mut data, &key, &value);
+        }
+        Ok((header, data))
+    }
+}
+
+/// Writes a name, split at a slash when it is long; tells whether it fits.
+fn set_name(header: &mut Header, name: &[u8]) -> bool {
+    if header.set_text(header::NAME, name) {
+        return true;
+    }
+    // The name proper takes 100 bytes, the prefix 155; the slash between is not written. Cut
+    // short it serves readers that know no PAX.
+    let latest = name.len().saturating_sub(1).min(header::PREFIX.len());
+    let earliest = name.len().saturating_sub(header::NAME.len() + 1);
+    let slash = (earliest.max(1)..=latest).find(|index| name[*index] == b'/');
+    let Some(slash) = slash else {
+        header.set_text(header::NAME, &name[..header::NAME.len()]);
+        return false;
+    };
+    header.set_text(header::PREFIX, &name[..slash])
+        && header.set_text(header::NAME, &name[slash + 1..])
+}
+
+/// Describes an open file or directory.
+fn item<'a>(file: impl AsFd, name: &'a [u8], entry_type: u8) -> Result<Item<'a>, FileError> {
+    let stat = rfs::fstat(&file).archiving("read the metadata")?;
+    let mut item = Item::new(name, entry_type, Facts::of(&stat));
+    if entry_type == b'0' {
+        item.size = stat.st_size as u64;
+    }
+    item.attributes = archived(sys::attributes_of(file).archiving("read the attributes")?);
+    Ok(item)
+}
+
+/// Keeps the attributes that belong to the image: capabilities, access control lists and users'
+/// own; not labels and marks of this host.
+pub(super) fn archived(mut attributes: Vec<Attribute>) -> Vec<Attribute> {
+    attributes.retain(|(name, _)| {
+        let bytes = name.as_bytes();
+        let kept = bytes == b"security.capability"
+            || bytes.starts_with(b"user.")
+            || bytes.starts_with(b"system.posix_acl_");
+        kept && !is_overlay(name)
+    });
+    attributes
+}
+
+fn at(path: &[u8], source: FileError) -> LayerError {
+    LayerError::File {
+        path: Path::new(OsStr::from_bytes(path)).to_owned(),
+        source,
+    }
+}
+
+/// A buffer that files are read straight into, hashed and written when full.
+struct Output<W> {
+    out: W,
+    hasher: Hasher,
+    buffer: Box<[u8]>,
+    filled: usize,
+    size: u64,
+}
+
+impl<W: Write> Output<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            hasher: Hasher::new(),
+            buffer: vec![0; BUFFER].into(),
+            filled: 0,
+            size: 0,
+        }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let free = self.free()?;
+            let count = free.len().min(bytes.len());
+            free[..count].copy_from_slice(&bytes[..count]);
+            self.filled += count;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Returns the free part of the buffer, never empty; `filled` counts what is put there.
+    fn free(&mut self) -> std::io::Result<&mut [u8]> {
+        if self.filled == self.buffer.len() {
+            self.flush()?;
+        }
+        Ok(&mut self.buffer[self.filled..])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let bytes = &self.buffer[..self.filled];
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)?;
+        self.size += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! How much of a hostile layer is taken before it is refused.
+
+/// Limits on a layer that is applied. The defaults are far above any real image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most entries.
+    pub entries: u64,
+    /// The longest name or link target, in bytes: `PATH_MAX` of Linux.
+    pub name_length: u64,
+    /// The longest extended header, long name or sparse map, in bytes. Go's `archive/tar`, and so
+    /// docker and containerd, refuse more than 1 MiB.
+    pub header_extension: u64,
+    /// The most bytes of extended attributes that an entry may have, values and names.
+    pub attributes: u64,
+    /// The most bytes of the uncompressed stream; no limit when absent.
+    pub stream: Option<u64>,
+    /// The most bytes that each compressed byte may turn into, once 16 MiB came out; no limit
+    /// when absent. Files of zeros reach 1,000 with gzip.
+    pub expansion: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 2_000_000,
+            name_length: 4096,
+            header_extension: 1 << 20,
+            attributes: 512 << 10,
+            stream: None,
+            expansion: None,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A directory that is written on top of other layers, as overlayfs writes its upper directory.
+//!
+//! Paths are resolved in the merged tree of both. What has to be there for something to be
+//! written into it is made: directories of lower layers are repeated with their metadata, missing
+//! ones are new.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::copy::copy_node;
+use super::error::{During, EntryError};
+use crate::metadata::without_overlay;
+use crate::sys::{self, Facts, Time};
+use crate::view::{
+    Child, LONGEST_PATH, MOST_LINKS, MergedDirectory, View, components, follow_link,
+};
+
+/// Directories that nothing describes get these, the same on every machine.
+const NEW_DIRECTORY: Facts = Facts {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    modified: (0, 0),
+};
+
+/// The directory being written.
+pub(crate) struct Upper<'v> {
+    root: Rc<OwnedFd>,
+    lower: Option<&'v View>,
+    /// Times to set when nothing more is written into the directories, by their resolved paths.
+    times: Vec<(PathBuf, Time)>,
+}
+
+/// A directory of the merged tree.
+#[derive(Clone)]
+pub(crate) struct Level {
+    name: OsString,
+    /// It in the upper directory, if it is there (yet).
+    upper: Option<Rc<OwnedFd>>,
+    /// It in the lower layers, as far as they are visible.
+    lower: Option<MergedDirectory>,
+}
+
+/// The way to a directory of the merged tree, from the root.
+#[derive(Clone)]
+pub(crate) struct Place(Vec<Level>);
+
+impl<'v> Upper<'v> {
+    /// Starts to write into an open directory.
+    pub(crate) fn new(root: OwnedFd, lower: &'v View) -> Self {
+        Self {
+            root: Rc::new(root),
+            lower: Some(lower),
+            times: Vec::new(),
+        }
+    }
+
+    /// Hides everything of the lower layers.
+    pub(crate) fn hide_lower(&mut self) {
+        self.lower = None;
+    }
+
+    /// Returns the root.
+    pub(crate) fn root(&self) -> Place {
+        Place(vec![Level {
+            name: OsString::new(),
+            upper: Some(Rc::clone(&self.root)),
+            lower: self.lower.map(|view| view.merged_root().clone()),
+        }])
+    }
+
+    /// Walks to a directory, symbolic links followed inside the root; `None` when something on the
+    /// way is none. What is missing is taken for a directory, so that `missing/..` leads back.
+    pub(crate) fn walk(&self, path: &Path) -> Result<Option<Place>, EntryError> {
+        let Place(mut levels) = self.root();
+        let mut steps: VecDeque<OsString> = components(path);
+        let mut links = 0;
+        while let Some(step) = steps.pop_front() {
+            if step == ".." {
+                levels.truncate(levels.len().saturating_sub(1).max(1));
+                continue;
+            }
+            match levels[levels.len() - 1]
+                .child(&step)
+                .during("look up a directory")?
+            {
+                Next::Level(level) => levels.push(level),
+                Next::Symlink(target) => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(EntryError::Loop);
+                    }
+                    follow_link(&target, &mut levels, &mut steps);
+                }
+                Next::Other => return Ok(None),
+            }
+            if path_length(&levels) > LONGEST_PATH {
+                return Err(EntryError::LongPath);
+            }
+        }
+        Ok(Some(Place(levels)))
+    }
+
+    /// Makes a place's directory and those above it in the upper directory, with the metadata
+    /// that they have in the lower layers.
+    pub(crate) fn materialise(&mut self, place: &mut Place) -> Result<(), EntryError> {
+        for index in 1..place.0.len() {
+            if place.0[index].upper.is_some() {
+                continue;
+            }
+            let made = self.make(place, index);
+            place.0[index].upper = Some(Rc::new(made.during("make a parent directory")?));
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, place: &Place, index: usize) -> Result<OwnedFd, Errno> {
+        let level = &place.0[index];
+        let parent = place.0[index - 1].handle();
+        let (directory, facts, attributes) = match level.lower.as_ref().and_then(|it| it.top()) {
+            Some((_, lower)) => {
+                let stat = sys::stat(lower, OsStr::new("."))?;
+                let attributes = without_overlay(sys::attributes_of(lower)?);
+                let made = sys::make_directory(parent, &level.name)?;
+                (made, Facts::of(&stat), attributes)
+            }
+            // A whiteout at its place must go on hiding what the lower layers have there.
+            None => (
+                make_over_whiteout(parent, &level.name)?,
+                NEW_DIRECTORY,
+                Vec::new(),
+            ),
+        };
+        sys::finish_node(
+            parent,
+            &level.name,
+            FileType::Directory,
+            &facts,
+            &attributes,
+        )?;
+        self.times
+            .push((path_of(&place.0[..=index]), facts.modified));
+        Ok(directory)
+    }
+
+    /// Notes the time that a directory gets in the end.
+    pub(crate) fn set_time(&mut self, path: PathBuf, time: Time) {
+        self.times.push((path, time));
+    }
+
+    /// Brings a file of a lower layer into the upper directory, as overlayfs does before it is
+    /// changed.
+    pub(crate) fn copy_up(&mut self, place: &mut Place, name: &OsStr) -> Result<(), EntryError> {
+        let lower = place.0.last().and_then(|level| level.lower.clone());
+        let found = lower.as_ref().map(|lower| lower.find_at(name)).transpose();
+        let Some(Some(from)) = found.during("look up a file")? else {
+            return Ok(());
+        };
+        self.materialise(place)?;
+        copy_node(from, name, place.handle(), name).during("copy a file from a lower layer")
+    }
+
+    /// Sets the times of all directories. To be called when everything is written.
+    pub(crate) fn finish(&self) -> Result<(), EntryError> {
+        for (path, time) in &self.times {
+            match sys::open_directory_beneath(&self.root, path) {
+                Ok(directory) => sys::set_modified(directory, OsStr::new("."), *time)
+                    .during("set the time of a directory")?,
+                // Replaced or removed by a later entry.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => return Err(error).during("set the time of a directory"),
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Next {
+    Level(Level),
+    Symlink(PathBuf),
+    Other,
+}
+
+impl Next {
+    fn missing(name: &OsStr) -> Self {
+        Self::Level(Level {
+            name: name.to_owned(),
+            upper: None,
+            lower: None,
+        })
+    }
+}
+
+impl Level {
+    /// The directory in the upper one; the level was materialised.
+    fn handle(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.upper
+            .as_ref()
+            .expect("the directory was made before")
+            .as_fd()
+    }
+
+    fn child(&self, name: &OsStr) -> Result<Next, Errno> {
+        if let Some(upper) = &self.upper {
+            match sys::open_directory(upper, name) {
+                Ok(directory) => return self.upper_child(directory, name).map(Next::Level),
+                Err(Errno::NOENT) => {}
+                Err(Errno::NOTDIR | Errno::LOOP) => return upper_node(upper, name),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(lower) = &self.lower else {
+            return Ok(Next::missing(name));
+        };
+        Ok(match lower.child(name)? {
+            Child::Missing => Next::missing(name),
+            Child::Symlink(target) => Next::Symlink(target),
+            Child::Other => Next::Other,
+            Child::Directory(lower) => Next::Level(Self {
+                name: name.to_owned(),
+                upper: None,
+                lower: Some(lower),
+            }),
+        })
+    }
+
+    fn upper_child(&self, directory: OwnedFd, name: &OsStr) -> Result<Self, Errno> {
+        let hides = sys::is_opaque(&directory);
+        let lower = match &self.lower {
+            Some(lower) if !hides => lower.child(name)?,
+            _ => Child::Missing,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            upper: Some(Rc::new(directory)),
+            lower: match lower {
+                Child::Directory(lower) => Some(lower),
+                _ => None,
+            },
+        })
+    }
+}
+
+fn upper_node(upper: &OwnedFd, name: &OsStr) -> Result<Next, Errno> {
+    let stat = sys::stat(upper, name)?;
+    Ok(match sys::file_type(&stat) {
+        FileType::Symlink => Next::Symlink(sys::read_link(upper, name)?),
+        _ if sys::is_whiteout(&stat) => Next::missing(name),
+        _ => Next::Other,
+    })
+}
+
+/// Makes a directory. One at the place of a whiteout becomes opaque.
+pub(crate) fn make_over_whiteout(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    match sys::make_directory(at, name) {
+        Err(Errno::EXIST) => {
+            sys::remove_tree(at, name)?;
+            let directory = sys::make_directory(at, name)?;
+            sys::make_opaque(&directory)?;
+            Ok(directory)
+        }
+        made => made,
+    }
+}
+
+fn path_of(levels: &[Level]) -> PathBuf {
+    levels[1..].iter().map(|level| &level.name).collect()
+}
+
+fn path_length(levels: &[Level]) -> usize {
+    levels.iter().map(|level| level.name.len() + 1).sum()
+}
+
+impl Place {
+    /// The directory in the upper one; the place was materialised.
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.level().handle()
+    }
+
+    /// It in the lower layers, as far as they are visible.
+    pub(crate) fn lower(&self) -> Option<&MergedDirectory> {
+        self.level().lower.as_ref()
+    }
+
+    /// It in the upper directory, where it is there.
+    pub(crate) fn upper(&self) -> Option<&OwnedFd> {
+        self.level().upper.as_deref()
+    }
+
+    fn level(&self) -> &Level {
+        self.0.last().expect("the root is never removed")
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// Returns the path below the root, without a leading slash.
+    pub(crate) fn path(&self) -> PathBuf {
+        path_of(&self.0)
+    }
+}

@@ -1,0 +1,185 @@
+//! Unpacking a layer's blob: verify, decompress and hash here, apply on a thread of its own.
+//!
+//! ```text
+//! blob ─▶ size and digest ─▶ decompress ─▶ diff ID ─▶ channel ─▶ tar ─▶ files
+//! ```
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use mica_oci::{ChainId, Descriptor, DiffId, Hasher, Verified};
+
+use crate::error::At;
+use crate::layer::{Decompressed, apply};
+use crate::{
+    Layer, LayerDescription, LayerWriter, Limits, Metadata, Stack, Store, StoreError, View, sys,
+};
+
+/// Bytes that travel at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Chunks on the way: enough that neither side waits for a short pause of the other.
+const DEPTH: usize = 4;
+
+impl Store {
+    /// Unpacks a layer on top of a stack whose layers are registered, and registers it. Where it
+    /// is there already nothing is read.
+    ///
+    /// # Errors
+    /// When `blob` is not what `descriptor` and `diff_id` say, or cannot be applied; nothing is
+    /// visible then.
+    pub fn apply_layer(
+        &self,
+        parent: &Stack,
+        diff_id: &DiffId,
+        descriptor: &Descriptor,
+        blob: impl Read,
+    ) -> Result<Layer, StoreError> {
+        let below = chain_of(parent)?;
+        if let Some(known) = self.layer(&ChainId::extend(below.as_ref(), diff_id))? {
+            return Ok(known);
+        }
+        let view = parent.view()?;
+        let writer = self.new_layer_on(&view)?;
+        let blob = Verified::new(blob, descriptor);
+        let description = unpack(&writer, &view, blob).map_err(|source| StoreError::Unpack {
+            digest: descriptor.digest.clone(),
+            source: Box::new(source),
+        })?;
+        if description.diff_id != *diff_id {
+            return Err(StoreError::DiffId {
+                digest: descriptor.digest.clone(),
+                expected: diff_id.clone(),
+                actual: description.diff_id,
+            });
+        }
+        self.register(below.as_ref(), writer.commit()?, &description)
+    }
+
+    /// As [`new_layer`](Store::new_layer), with a root like the one below it: overlayfs shows
+    /// the topmost layer's.
+    fn new_layer_on(&self, view: &View) -> Result<LayerWriter, StoreError> {
+        let writer = self.new_layer()?;
+        root_metadata(view)?.apply(writer.path())?;
+        Ok(writer)
+    }
+}
+
+/// Returns the metadata of a view's root.
+pub(crate) fn root_metadata(view: &View) -> Result<Metadata, StoreError> {
+    match view.lookup("/".as_ref(), crate::Follow::All)? {
+        Some(root) => view.metadata(&root),
+        None => Ok(Metadata {
+            modified: Some((0, 0)),
+            ..Metadata::new(0o755, 0, 0)
+        }),
+    }
+}
+
+fn chain_of(parent: &Stack) -> Result<Option<ChainId>, StoreError> {
+    match parent.layers.last() {
+        None => Ok(None),
+        Some(Layer {
+            chain: Some(chain), ..
+        }) => Ok(Some(chain.clone())),
+        Some(layer) => Err(StoreError::Unregistered {
+            path: layer.path.clone(),
+        }),
+    }
+}
+
+fn unpack(
+    writer: &LayerWriter,
+    view: &View,
+    blob: impl Read,
+) -> Result<LayerDescription, StoreError> {
+    let root = sys::open_root(writer.path()).at("open", writer.path())?;
+    let limits = Limits::default();
+    let (sender, receiver) = sync_channel(DEPTH);
+    let (entries, (diff_id, size)) = thread::scope(|scope| {
+        let applied = scope.spawn(|| apply(root, view, Chunks::new(receiver), &limits));
+        let hashed = feed(blob, &limits, sender);
+        let entries = applied
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (entries, hashed)
+    });
+    let entries = entries?;
+    Ok(LayerDescription {
+        diff_id,
+        size,
+        entries,
+    })
+}
+
+/// Decompresses and hashes to the end, or until the other side has given up. An error travels
+/// to the other side, which knows what it was at.
+fn feed(
+    blob: impl Read,
+    limits: &Limits,
+    sender: SyncSender<io::Result<Vec<u8>>>,
+) -> (DiffId, u64) {
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    let send = || -> io::Result<()> {
+        let mut stream = Decompressed::new(blob, limits)?;
+        loop {
+            let chunk = read_chunk(&mut stream)?;
+            hasher.update(&chunk);
+            size += chunk.len() as u64;
+            if chunk.is_empty() || sender.send(Ok(chunk)).is_err() {
+                return Ok(());
+            }
+        }
+    };
+    if let Err(error) = send() {
+        // Nobody listens when the other side has failed as well.
+        let _ = sender.send(Err(error));
+    }
+    (DiffId(hasher.finish()), size)
+}
+
+fn read_chunk(stream: &mut Decompressed<impl Read>) -> io::Result<Vec<u8>> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    stream.take(CHUNK as u64).read_to_end(&mut chunk)?;
+    if chunk.is_empty() {
+        stream.finish()?;
+    }
+    Ok(chunk)
+}
+
+/// The reading end of the channel.
+struct Chunks {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    chunk: Vec<u8>,
+    position: usize,
+}
+
+impl Chunks {
+    fn new(receiver: Receiver<io::Result<Vec<u8>>>) -> Self {
+        Self {
+            receiver,
+            chunk: Vec::new(),
+            position: 0,
+        }
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.chunk.len() {
+            // The sender goes away at the end of the stream.
+            let Ok(chunk) = self.receiver.recv() else {
+                return Ok(0);
+            };
+            self.chunk = chunk?;
+            self.position = 0;
+        }
+        let rest = &self.chunk[self.position..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.position += count;
+        Ok(count)
+    }
+}

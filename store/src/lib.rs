@@ -1,0 +1,46 @@
+//! The content-addressed layer store.
+//!
+//! ```text
+//! <root>/  oci-layout index.json blobs/sha256/<hex>      a valid OCI image layout
+//!          layers/<layer id>/{fs,layer.json}             unpacked layers in overlayfs form
+//!          chains/<chain id> -> ../layers/<layer id>     appears last: a visible chain is complete
+//!          snapshots/<id>/                               active read-write layers
+//!          tmp/                                          unlocked names in here are garbage
+//!          mica.db                                       records: losing them costs time, never data
+//!          lock index.lock version
+//! ```
+//!
+//! Rules: content is verified before it is renamed to its place; a tag is written after all that
+//! it needs; `lock` is held shared by whoever makes content and exclusively by the collector.
+
+mod archive;
+mod blobs;
+mod collect;
+mod compress;
+mod compressed;
+mod error;
+mod find;
+mod images;
+mod layer;
+mod layers;
+mod metadata;
+mod records;
+mod snapshots;
+mod store;
+mod sys;
+mod temporary;
+mod transfer;
+mod view;
+
+pub use archive::{ArchiveError, ArchiveFormat, Loaded, load, load_directory, load_file, save};
+pub use collect::Collected;
+pub use error::StoreError;
+pub use images::{Image, Tagged};
+pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto};
+pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
+pub use metadata::Metadata;
+pub use records::Records;
+pub use snapshots::{ActiveSnapshot, Durability, InitEntry, InitKind, SnapshotKind};
+pub use store::{Store, UseLock};
+pub use transfer::{Outcome, Progress, TransferError, TransferEvent, pull, push};
+pub use view::{Entry, FileType, Follow, View};

@@ -1,0 +1,263 @@
+//! Pull: resolve, choose the platform, fetch and unpack, tag.
+//!
+//! ```text
+//! download │ layer 1 ─┬─ layer 2 ─┬─ layer 3 ─┬─ …     three at a time, verified into blobs/
+//! unpack   │          └─ layer 1 ─┴─ layer 2 ─┴─ …     in order: each needs its parent
+//! ```
+
+use std::fs::File;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use mica_oci::{
+    ChainId, Descriptor, DiffId, Document, Fetch, ImageConfig, Index, Manifest, Platform,
+    Reference, Resolve,
+};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::contracts::{fetch_bytes, open, receive};
+use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use crate::images::choose;
+use crate::{Image, Stack, Store, StoreError, UseLock};
+
+/// Layers that are downloaded at a time: docker's number, and polite to registries.
+const DOWNLOADS: usize = 3;
+
+/// What the steps of one pull share.
+struct Pull<'a, S> {
+    store: &'a Store,
+    source: &'a S,
+    progress: &'a dyn Progress,
+    /// Shared with the threads that work on, should the pull be given up.
+    hold: Arc<UseLock>,
+}
+
+/// A layer that is in the store as a blob.
+struct Downloaded {
+    descriptor: Descriptor,
+    diff_id: DiffId,
+    outcome: Outcome,
+}
+
+/// Whether the store changed, so that there is something to sync.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    Something,
+}
+
+/// Pulls an image into the store: blobs, unpacked layers, name.
+///
+/// What is there already is not fetched. Of an index, the manifest for `platform` is kept. A
+/// name with a digest gives no tag: the image is kept without a name, and found by that digest.
+///
+/// # Errors
+/// When anything is missing or not what its digest says; then no name has changed. What arrived
+/// complete stays for the next try, until it is collected.
+pub async fn pull<S: Fetch + Resolve>(
+    store: &Store,
+    source: &S,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &dyn Progress,
+) -> Result<Image, TransferError> {
+    let owned = store.clone();
+    let pull = Pull {
+        store,
+        source,
+        progress,
+        hold: Arc::new(blocking(move || owned.hold()).await?),
+    };
+    let resolved = pull.resolve(reference).await?;
+    let manifest = pull.manifest(&resolved, platform).await?;
+    let config: Document<ImageConfig> = pull.document(&manifest.value().config).await?;
+    let image = Image {
+        target: manifest.descriptor().clone(),
+        manifest,
+        config,
+    };
+    let change = pull.layers(&image).await?;
+    let (store, reference, done) = (store.clone(), reference.clone(), image.clone());
+    blocking(move || seal(&store, &done, &reference, &resolved, change)).await?;
+    Ok(image)
+}
+
+impl<S: Fetch + Resolve> Pull<'_, S> {
+    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, TransferError> {
+        let resolved = self.source.resolve(reference).await;
+        let resolved = resolved.map_err(|source| TransferError::Resolve {
+            reference: reference.to_string(),
+            source,
+        })?;
+        self.progress.event(TransferEvent::Resolved {
+            digest: resolved.digest.clone(),
+        });
+        Ok(resolved)
+    }
+
+    async fn manifest(
+        &self,
+        resolved: &Descriptor,
+        platform: &Platform,
+    ) -> Result<Document<Manifest>, TransferError> {
+        let mut target = resolved.clone();
+        while target.media_type.is_index() {
+            let index: Document<Index> = self.document(&target).await?;
+            target = choose(&index, platform)?;
+        }
+        if target.media_type.is_manifest() {
+            return self.document(&target).await;
+        }
+        Err(TransferError::Store(StoreError::NotAnImage {
+            digest: target.digest,
+            media_type: target.media_type.to_string(),
+        }))
+    }
+
+    /// Reads a document from the store, or else from the source.
+    async fn document<T>(&self, descriptor: &Descriptor) -> Result<Document<T>, TransferError>
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+    {
+        if self.store.has_blob(&descriptor.digest) {
+            let (store, descriptor) = (self.store.clone(), descriptor.clone());
+            return Ok(blocking(move || store.read_document(&descriptor)).await?);
+        }
+        let raw = fetch_bytes(self.source, descriptor).await?;
+        let document = Document::parse(descriptor.media_type.clone(), raw);
+        Ok(document.map_err(StoreError::from)?)
+    }
+
+    async fn layers(&self, image: &Image) -> Result<Change, TransferError> {
+        let layers = &image.manifest.value().layers;
+        let diff_ids = &image.config.value().rootfs.diff_ids;
+        if layers.len() != diff_ids.len() {
+            return Err(TransferError::LayerCount {
+                manifest: image.target.digest.clone(),
+                layers: layers.len(),
+                diff_ids: diff_ids.len(),
+            });
+        }
+        for layer in layers {
+            self.progress.event(TransferEvent::LayerQueued {
+                digest: layer.digest.clone(),
+            });
+        }
+        let (sender, downloaded) = mpsc::unbounded_channel();
+        let both = layers.iter().cloned().zip(diff_ids.iter().cloned());
+        let downloads = self.download_all(both.collect(), sender);
+        let (_, change) = tokio::try_join!(downloads, self.unpack_all(downloaded))?;
+        Ok(change)
+    }
+
+    /// Downloads in the background of [`unpack_all`](Self::unpack_all); reports in order.
+    async fn download_all(
+        &self,
+        layers: Vec<(Descriptor, DiffId)>,
+        done: UnboundedSender<Downloaded>,
+    ) -> Result<(), TransferError> {
+        stream::iter(layers)
+            .map(|(descriptor, diff_id)| self.download(descriptor, diff_id))
+            .buffered(DOWNLOADS)
+            .try_for_each(|layer| {
+                // Who unpacks is gone only after an error, which ends this as well.
+                let _ = done.send(layer);
+                std::future::ready(Ok(()))
+            })
+            .await
+    }
+
+    async fn download(
+        &self,
+        descriptor: Descriptor,
+        diff_id: DiffId,
+    ) -> Result<Downloaded, TransferError> {
+        let digest = &descriptor.digest;
+        let mut outcome = Outcome::AlreadyThere;
+        if !self.store.has_blob(digest) {
+            outcome = Outcome::Complete;
+            self.progress.event(TransferEvent::LayerStarted {
+                digest: digest.clone(),
+                size: descriptor.size,
+            });
+            let reader = open(self.source, &descriptor).await?;
+            let told = |done| {
+                let digest = digest.clone();
+                self.progress.event(TransferEvent::Bytes { digest, done });
+            };
+            receive(self.store, &descriptor, reader, told).await?;
+        }
+        Ok(Downloaded {
+            descriptor,
+            diff_id,
+            outcome,
+        })
+    }
+
+    async fn unpack_all(
+        &self,
+        mut downloaded: UnboundedReceiver<Downloaded>,
+    ) -> Result<Change, TransferError> {
+        let (mut stack, mut chain) = (Stack::default(), None);
+        let mut change = Change::Nothing;
+        while let Some(mut layer) = downloaded.recv().await {
+            let next = ChainId::extend(chain.as_ref(), &layer.diff_id);
+            let known = self.store.layer(&next)?;
+            let unpacked = match known {
+                Some(known) => known,
+                None => {
+                    layer.outcome = Outcome::Complete;
+                    self.unpack(&stack, &layer).await?
+                }
+            };
+            if layer.outcome == Outcome::Complete {
+                change = Change::Something;
+            }
+            self.progress.event(TransferEvent::Done {
+                digest: layer.descriptor.digest,
+                outcome: layer.outcome,
+            });
+            stack.push(unpacked);
+            chain = Some(next);
+        }
+        Ok(change)
+    }
+
+    async fn unpack(
+        &self,
+        parent: &Stack,
+        layer: &Downloaded,
+    ) -> Result<crate::Layer, TransferError> {
+        self.progress.event(TransferEvent::Unpacking {
+            digest: layer.descriptor.digest.clone(),
+        });
+        let (store, hold, parent) = (self.store.clone(), Arc::clone(&self.hold), parent.clone());
+        let (diff_id, descriptor) = (layer.diff_id.clone(), layer.descriptor.clone());
+        let applied = blocking(move || {
+            let _hold = hold;
+            let blob: File = store.open_blob(&descriptor.digest)?;
+            store.apply_layer(&parent, &diff_id, &descriptor, blob)
+        });
+        Ok(applied.await?)
+    }
+}
+
+/// Makes the image durable, then visible.
+fn seal(
+    store: &Store,
+    image: &Image,
+    reference: &Reference,
+    resolved: &Descriptor,
+    change: Change,
+) -> Result<(), StoreError> {
+    store.put_document(&image.config)?;
+    store.put_document(&image.manifest)?;
+    if change == Change::Something {
+        store.sync()?;
+    }
+    store.add_repository_digest(image.id(), reference, &resolved.digest)?;
+    match reference.digest() {
+        Some(_) => store.keep_untagged(&image.target),
+        None => store.tag_image(&image.target, reference),
+    }
+}

@@ -1,0 +1,227 @@
+//! Push: compress what was never compressed, send what is not there, manifest and tag last.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use mica_oci::{
+    BlobReader, Compression, ContractError, Descriptor, DiffId, Document, Fetch, Manifest,
+    MediaType, Push, Reference, Tag, Verified,
+};
+use tokio::sync::mpsc;
+
+use super::streams::Counted;
+use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use crate::{Image, Store, UseLock};
+
+/// Blobs that are sent at a time.
+const UPLOADS: usize = 4;
+
+/// What the steps of one push share.
+struct Pushing<'a, D> {
+    store: &'a Store,
+    destination: &'a D,
+    reference: &'a Reference,
+    progress: &'a dyn Progress,
+    hold: Arc<UseLock>,
+}
+
+/// Pushes an image: layers and configuration that the destination lacks, then the manifest, then
+/// its name. Returns the manifest as it is at the destination.
+///
+/// Layers that came from a registry go as they came. Layers that were made here go compressed,
+/// which is done once; the manifest that is pushed then differs from the store's. A reference
+/// with a digest and no tag gives no name.
+pub async fn push<D: Push + Tag>(
+    store: &Store,
+    image: &Image,
+    destination: &D,
+    reference: &Reference,
+    progress: &dyn Progress,
+) -> Result<Descriptor, TransferError> {
+    let owned = store.clone();
+    let pushing = Pushing {
+        store,
+        destination,
+        reference,
+        progress,
+        hold: Arc::new(blocking(move || owned.hold()).await?),
+    };
+    let layers = pushing.layers(image).await?;
+    let manifest = with_layers(&image.manifest, layers);
+    pushing.document(&image.config).await?;
+    pushing.document(&manifest).await?;
+    let target = manifest.descriptor().clone();
+    if reference.tag().is_some() {
+        pushing.tag(&target).await?;
+    }
+    let (store, reference, id) = (store.clone(), reference.clone(), image.id().clone());
+    let digest = target.digest.clone();
+    blocking(move || store.add_repository_digest(&id, &reference, &digest)).await?;
+    Ok(target)
+}
+
+impl<D: Push + Tag> Pushing<'_, D> {
+    async fn layers(&self, image: &Image) -> Result<Vec<Descriptor>, TransferError> {
+        let layers = &image.manifest.value().layers;
+        let diff_ids = &image.config.value().rootfs.diff_ids;
+        if layers.len() != diff_ids.len() {
+            return Err(TransferError::LayerCount {
+                manifest: image.target.digest.clone(),
+                layers: layers.len(),
+                diff_ids: diff_ids.len(),
+            });
+        }
+        for layer in layers {
+            self.progress.event(TransferEvent::LayerQueued {
+                digest: layer.digest.clone(),
+            });
+        }
+        let both: Vec<_> = layers
+            .iter()
+            .cloned()
+            .zip(diff_ids.iter().cloned())
+            .collect();
+        stream::iter(both)
+            .map(|(layer, diff_id)| self.layer(layer, diff_id))
+            .buffered(UPLOADS)
+            .try_collect()
+            .await
+    }
+
+    /// Brings one layer there; returns it as it is there.
+    async fn layer(&self, layer: Descriptor, diff_id: DiffId) -> Result<Descriptor, TransferError> {
+        let (store, known) = (self.store.clone(), diff_id.clone());
+        let outgoing = match layer.media_type.layer_compression() {
+            Some(Compression::None) => blocking(move || store.known_compressed(&known)).await?,
+            _ => Some(layer.clone()),
+        };
+        if let Some(outgoing) = outgoing
+            && self.is_there(&outgoing).await?
+        {
+            self.done(&layer, Outcome::AlreadyThere);
+            return Ok(like(&layer, outgoing));
+        }
+        let outgoing = self.compressed(&layer, diff_id).await?;
+        self.send(&layer, &outgoing).await?;
+        Ok(like(&layer, outgoing))
+    }
+
+    async fn compressed(
+        &self,
+        layer: &Descriptor,
+        diff_id: DiffId,
+    ) -> Result<Descriptor, TransferError> {
+        if layer.media_type.layer_compression() != Some(Compression::None) {
+            return Ok(layer.clone());
+        }
+        self.progress.event(TransferEvent::Compressing {
+            digest: layer.digest.clone(),
+        });
+        let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
+        let compressed = blocking(move || {
+            let _hold = hold;
+            store.compressed_by_diff_id(&diff_id)
+        });
+        Ok(compressed.await?)
+    }
+
+    /// Sends a layer unless it is there; events name it as the image's manifest does.
+    async fn send(&self, layer: &Descriptor, outgoing: &Descriptor) -> Result<(), TransferError> {
+        if self.is_there(outgoing).await? {
+            self.done(layer, Outcome::AlreadyThere);
+            return Ok(());
+        }
+        self.progress.event(TransferEvent::LayerStarted {
+            digest: layer.digest.clone(),
+            size: outgoing.size,
+        });
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let content = Fetch::fetch(self.store, outgoing).await;
+        let inner = content.map_err(|source| self.error(outgoing, source))?;
+        let content = Counted {
+            inner,
+            total: 0,
+            told,
+        };
+        let pushing = self.push(outgoing, Box::pin(content));
+        let telling = async {
+            while let Some(done) = heard.recv().await {
+                let digest = layer.digest.clone();
+                self.progress.event(TransferEvent::Bytes { digest, done });
+            }
+            Ok(())
+        };
+        tokio::try_join!(pushing, telling)?;
+        self.done(layer, Outcome::Complete);
+        Ok(())
+    }
+
+    fn done(&self, layer: &Descriptor, outcome: Outcome) {
+        let digest = layer.digest.clone();
+        self.progress.event(TransferEvent::Done { digest, outcome });
+    }
+
+    async fn document<T>(&self, document: &Document<T>) -> Result<(), TransferError> {
+        let (descriptor, raw) = (document.descriptor().clone(), document.raw().clone());
+        if self.is_there(&descriptor).await? {
+            return Ok(());
+        }
+        let content = Verified::new(Cursor::new(raw), &descriptor);
+        self.push(&descriptor, Box::pin(content)).await
+    }
+
+    async fn is_there(&self, descriptor: &Descriptor) -> Result<bool, TransferError> {
+        let answer = self.destination.contains(descriptor).await;
+        answer.map_err(|source| self.error(descriptor, source))
+    }
+
+    async fn push(
+        &self,
+        descriptor: &Descriptor,
+        content: BlobReader,
+    ) -> Result<(), TransferError> {
+        let answer = self.destination.push(descriptor, content).await;
+        answer.map_err(|source| self.error(descriptor, source))
+    }
+
+    async fn tag(&self, target: &Descriptor) -> Result<(), TransferError> {
+        let answer = self.destination.tag(target, self.reference).await;
+        answer.map_err(|source| TransferError::Tag {
+            digest: target.digest.clone(),
+            reference: self.reference.to_string(),
+            source,
+        })
+    }
+
+    fn error(&self, descriptor: &Descriptor, source: ContractError) -> TransferError {
+        TransferError::Push {
+            digest: descriptor.digest.clone(),
+            destination: self.reference.to_string(),
+            source,
+        }
+    }
+}
+
+/// Docker's manifests list docker's media types.
+fn like(layer: &Descriptor, outgoing: Descriptor) -> Descriptor {
+    if layer.media_type != MediaType::DOCKER_LAYER {
+        return outgoing;
+    }
+    Descriptor {
+        media_type: MediaType::DOCKER_LAYER_GZIP,
+        ..outgoing
+    }
+}
+
+/// Keeps the very bytes when no layer differs.
+fn with_layers(manifest: &Document<Manifest>, layers: Vec<Descriptor>) -> Document<Manifest> {
+    if manifest.value().layers == layers {
+        return manifest.clone();
+    }
+    let value = Manifest {
+        layers,
+        ..manifest.value().clone()
+    };
+    Document::encode(manifest.descriptor().media_type.clone(), value)
+}
