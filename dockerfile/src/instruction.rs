@@ -405,7 +405,7 @@ impl RunInstruction {
 
     fn heredoc_script(heredoc: &Heredoc) -> RunScript {
         let content = heredoc.text().into_owned();
-        if heredoc.content.starts_with("#!") {
+        if content.starts_with("#!") {
             return RunScript::File {
                 name: heredoc.name.clone(),
                 content,

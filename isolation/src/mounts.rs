@@ -76,7 +76,14 @@ fn mount_shared_memory(
     }
     let size = spec.shm_size.to_string();
     let options = [("mode", Some("1777")), ("size", Some(size.as_str()))];
-    mount_new(root, "tmpfs", "/dev/shm", &options, sealed)?;
+    // A mount of the caller's own there takes its place.
+    if !spec
+        .mounts
+        .iter()
+        .any(|mount| mount.target == Path::new("/dev/shm"))
+    {
+        mount_new(root, "tmpfs", "/dev/shm", &options, sealed)?;
+    }
     match mount_new(root, "mqueue", "/dev/mqueue", &[], sealed) {
         // A kernel without POSIX message queues has nothing to show.
         Err(Error::Setup { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(()),

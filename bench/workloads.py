@@ -1,0 +1,274 @@
+"""What is measured: each workload prepares its input from a seed, then names the commands to time.
+
+Content comes from a fixed seed, so every run and every machine builds the same; where a step must not be cached, a
+nonce goes in, made of the peer's name and the number of the run.
+"""
+
+import os
+import random
+import shutil
+
+from peers import BASE
+
+MEGABYTE = 1 << 20
+
+
+def seeded_block(seed):
+    """One megabyte, a quarter noise and the rest text of few letters: gzip makes it about 65 % of its size."""
+    generator = random.Random(seed)
+    text = generator.randbytes(MEGABYTE * 3 // 8).hex().encode()
+    return generator.randbytes(MEGABYTE // 4) + text
+
+
+def write_file(path, megabytes, seed):
+    with open(path, "wb") as file:
+        for number in range(megabytes):
+            file.write(seeded_block(f"{seed}/{number}"))
+
+
+def write_tree(directory, files, seed):
+    """Small files, 100 to a directory, 0 to 4 KB each."""
+    generator = random.Random(seed)
+    for number in range(files):
+        parent = os.path.join(directory, f"directory{number // 100:04}")
+        if number % 100 == 0:
+            os.makedirs(parent)
+        with open(os.path.join(parent, f"file{number:06}.txt"), "wb") as file:
+            file.write(generator.randbytes(generator.randint(0, 2048)).hex().encode())
+
+
+class Workload:
+    """One comparison. `steps` are timed one after the other; the rest is not."""
+
+    name = ""
+    title = ""
+    peers = ("mica", "docker", "docker-legacy", "podman", "buildah")
+    # How many more runs than asked for: short commands vary more.
+    factor = 1
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.directory = os.path.join(bench.directory, "work-" + self.name)
+
+    def size(self, full, quick):
+        return quick if self.bench.quick else full
+
+    def dockerfile(self, *lines):
+        text = [f"FROM {self.bench.source.address}/{BASE}", *lines]
+        os.makedirs(self.directory, exist_ok=True)
+        with open(os.path.join(self.directory, "Dockerfile"), "w", encoding="utf-8") as file:
+            file.write("\n".join(text) + "\n")
+
+    def prepare(self):
+        """Once, before any peer."""
+
+    def first(self, peer):
+        """Once for each peer, before its first run."""
+        peer.fresh()
+
+    def before(self, peer, run):
+        """Before each run."""
+
+    def steps(self, peer):
+        """(label, Command) of what is timed."""
+        return [("", peer.build(self.directory, f"bench/{self.name}"))]
+
+    def after(self, peer):
+        """After each run."""
+
+    def last(self, peer):
+        """Once for each peer, after its last run."""
+        peer.clean()
+
+    def finish(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class NoopBuild(Workload):
+    name = "noop-build"
+    title = "build again with nothing changed (1,000 files in the context)"
+
+    def prepare(self):
+        lines = ["WORKDIR /app", "COPY . /app", "RUN touch /built", "ENV NAME=World", "EXPOSE 80", 'CMD ["true"]']
+        self.dockerfile(*lines)
+        write_tree(os.path.join(self.directory, "source"), self.size(1000, 200), self.name)
+
+    def first(self, peer):
+        peer.fresh()
+        # Twice: a file changed within the last instant may not be taken as unchanged.
+        for _ in range(2):
+            self.bench.quietly(peer.build(self.directory, f"bench/{self.name}"))
+
+
+class OneFileChanged(NoopBuild):
+    name = "one-file-changed"
+    title = "build with one of 1,000 files changed (COPY and one RUN run again)"
+
+    def before(self, peer, run):
+        path = os.path.join(self.directory, "source", "directory0000", "file000042.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"{peer.name} {run}\n")
+
+
+class Run30(Workload):
+    name = "run30"
+    title = "30 RUN instructions, half `true`, half `touch`, nothing cached"
+
+    def before(self, peer, run):
+        runs = [f"RUN {'true' if number % 2 else f'touch /file{number}'}" for number in range(30)]
+        self.dockerfile(f"ENV NONCE={peer.name}-{run}", *runs)
+
+
+class Layer500(Workload):
+    name = "layer500"
+    title = "a 500 MB layer built and pushed to a registry"
+
+    def prepare(self):
+        self.dockerfile("COPY blob /blob")
+        write_file(os.path.join(self.directory, "blob"), self.size(500, 20), self.name)
+
+    def before(self, peer, run):
+        self.bench.target.empty()
+        peer.fresh()
+        with open(os.path.join(self.directory, "blob"), "r+b") as file:
+            file.write(f"{peer.name} {run}".ljust(64).encode())
+
+    def steps(self, peer):
+        reference = f"{self.bench.target.address}/bench/layer500:{peer.name}"
+        return [("build", peer.build(self.directory, reference)), ("push", peer.push(reference))]
+
+    def after(self, peer):
+        if not self.bench.target.has("bench/layer500", peer.name):
+            raise RuntimeError("the registry does not hold what was pushed")
+        self.bench.target.empty()
+        peer.clean()
+
+
+class Copy50kCold(Workload):
+    name = "copy50k-cold"
+    title = "COPY of 50,000 small files into an empty store"
+
+    def prepare(self):
+        self.dockerfile("COPY source /source")
+        write_tree(os.path.join(self.directory, "source"), self.size(50000, 2000), "copy50k")
+
+    def first(self, peer):
+        """Each run starts from an empty store."""
+
+    def before(self, peer, run):
+        peer.fresh()
+
+    def after(self, peer):
+        peer.clean()
+
+
+class Copy50kUnchanged(Copy50kCold):
+    name = "copy50k-unchanged"
+    title = "COPY of 50,000 small files again, unchanged"
+
+    def first(self, peer):
+        peer.fresh()
+        for _ in range(2):
+            self.bench.quietly(peer.build(self.directory, f"bench/{self.name}"))
+
+    def before(self, peer, run):
+        """The store stays as the last build left it."""
+
+    def after(self, peer):
+        """As before."""
+
+
+class Parallel4(Workload):
+    name = "parallel4"
+    title = "four stages of two seconds each, joined by a fifth"
+
+    def before(self, peer, run):
+        base = f"FROM {self.bench.source.address}/{BASE}"
+        lines = [f"ENV NONCE={peer.name}-{run}"]
+        for stage in range(4):
+            lines += [f"{base} AS stage{stage}", f"RUN sleep 2; echo {peer.name}-{run}-{stage} > /result{stage}"]
+        lines += [base] + [f"COPY --from=stage{stage} /result{stage} /" for stage in range(4)]
+        self.dockerfile(*lines)
+
+
+class Pull430(Workload):
+    name = "pull430"
+    title = "pull of a six-layer 430 MB image into an empty store"
+    peers = ("mica", "docker", "podman", "buildah", "skopeo", "skopeo+umoci")
+    # Megabytes of each layer: one large, as a distribution's, and smaller ones above.
+    layers = (150, 100, 80, 60, 30, 10)
+
+    def prepare(self):
+        sizes = [self.size(megabytes, 1 + megabytes // 10) for megabytes in self.layers]
+        self.reference = self.bench.six_layers(self.directory, sizes, self.write_layer)
+
+    @staticmethod
+    def write_layer(directory, number, megabytes):
+        """Half of the layer in 1 MB files, half in a single one."""
+        os.makedirs(directory)
+        write_file(os.path.join(directory, "large"), megabytes // 2, f"large{number}")
+        for part in range(megabytes - megabytes // 2):
+            write_file(os.path.join(directory, f"part{part}"), 1, f"part{number}/{part}")
+
+    def first(self, peer):
+        """Each run starts from an empty store."""
+
+    def before(self, peer, run):
+        peer.clean()
+
+    def steps(self, peer):
+        return [("", peer.pull(self.reference))]
+
+    def after(self, peer):
+        peer.clean()
+
+
+class Push430(Pull430):
+    name = "push430"
+    title = "push of a six-layer 430 MB image to an empty registry"
+    peers = ("mica", "docker", "podman", "buildah", "skopeo")
+
+    def first(self, peer):
+        peer.clean()
+        peer.quietly_pull(self.reference)
+        self.pushed = f"{self.bench.target.address}/bench/six:latest"
+        peer.tag(self.reference, self.pushed)
+
+    def before(self, peer, run):
+        self.bench.target.empty()
+
+    def steps(self, peer):
+        return [("", peer.push(self.pushed))]
+
+    def after(self, peer):
+        if not self.bench.target.has("bench/six", "latest"):
+            raise RuntimeError("the registry does not hold what was pushed")
+        self.bench.target.empty()
+
+
+class StartTrue(Workload):
+    name = "start-true"
+    title = "`run --rm --network none busybox true`"
+    peers = ("mica", "docker", "podman", "crun")
+    factor = 5
+
+    def first(self, peer):
+        peer.fresh()
+        self.bench.quietly(peer.run_true())
+
+    def steps(self, peer):
+        return [("", peer.run_true())]
+
+
+WORKLOADS = (
+    NoopBuild,
+    OneFileChanged,
+    Run30,
+    Layer500,
+    Copy50kCold,
+    Copy50kUnchanged,
+    Parallel4,
+    Pull430,
+    Push430,
+    StartTrue,
+)

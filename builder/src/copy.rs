@@ -1,0 +1,475 @@
+//! COPY, ADD and WORKDIR: layers written straight, without a mount.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use mica_dockerfile::ignore::Matcher;
+use mica_dockerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Instruction};
+use mica_store::{FileType, Layer, Metadata};
+use tempfile::TempDir;
+
+use crate::context::{ContextSource, Owners};
+use crate::copy_files::{Copier, temporary_directory};
+use crate::destination::Destination;
+use crate::error::ErrorKind;
+use crate::key::{CacheKey, KeyBuilder};
+use crate::mode::Mode;
+use crate::sources::{Selected, Wildcards};
+use crate::stage::{StageBuild, Step};
+use crate::state::StageState;
+use crate::variables::{expand, expand_heredoc};
+
+/// What COPY and ADD have in common.
+pub(crate) struct Copying<'i> {
+    name: &'static str,
+    sources: &'i [CopySource],
+    destination: &'i str,
+    from: Option<&'i str>,
+    chown: Option<&'i str>,
+    chmod: Option<&'i str>,
+    exclude: &'i [String],
+    link: bool,
+    parents: bool,
+    /// Whether local archives are unpacked.
+    unpack: bool,
+    unsupported: Option<&'static str>,
+}
+
+impl<'i> From<&'i CopyInstruction> for Copying<'i> {
+    fn from(copy: &'i CopyInstruction) -> Self {
+        Self {
+            name: "COPY",
+            sources: &copy.sources,
+            destination: &copy.destination,
+            from: copy.from.as_deref(),
+            chown: copy.chown.as_deref(),
+            chmod: copy.chmod.as_deref(),
+            exclude: &copy.exclude,
+            link: copy.link,
+            parents: copy.parents,
+            unpack: false,
+            unsupported: None,
+        }
+    }
+}
+
+impl<'i> From<&'i AddInstruction> for Copying<'i> {
+    fn from(add: &'i AddInstruction) -> Self {
+        Self {
+            name: "ADD",
+            sources: &add.sources,
+            destination: &add.destination,
+            from: None,
+            chown: add.chown.as_deref(),
+            chmod: add.chmod.as_deref(),
+            exclude: &add.exclude,
+            link: add.link,
+            parents: false,
+            unpack: add.unpack != Some(false),
+            unsupported: add.checksum.as_ref().map(|_| "ADD --checksum"),
+        }
+    }
+}
+
+/// A copy with its words expanded and its sources found.
+pub(crate) struct Resolved {
+    /// Where to, absolute; symbolic links not followed yet.
+    pub(crate) destination: String,
+    /// Whether the destination was written as a directory.
+    pub(crate) into_directory: bool,
+    pub(crate) owner: Option<String>,
+    pub(crate) mode: Option<Mode>,
+    /// Whether the layer is made as if nothing lay below it.
+    pub(crate) link: bool,
+    pub(crate) parents: bool,
+    pub(crate) unpack: bool,
+    pub(crate) groups: Vec<Group>,
+    /// Heredocs written out, kept until the copy is done.
+    _written: Option<TempDir>,
+}
+
+/// Sources that came from one place.
+pub(crate) struct Group {
+    pub(crate) source: Arc<ContextSource>,
+    pub(crate) selected: Vec<Selected>,
+    /// How many components of each path stand before the pivot of `--parents` and are not repeated.
+    pub(crate) pivot: usize,
+}
+
+impl Group {
+    /// Returns the part of a source's path that `--parents` repeats, relative.
+    pub(crate) fn below_pivot<'p>(&self, selected: &'p Selected) -> &'p Path {
+        let mut components = selected.named.components();
+        // The root comes first.
+        for _ in 0..=self.pivot {
+            components.next();
+        }
+        components.as_path()
+    }
+}
+
+impl StageBuild<'_, '_> {
+    /// Copies files into a new layer, or reuses what an earlier build made.
+    pub(crate) fn copy(
+        &self,
+        state: &mut StageState,
+        copying: &Copying<'_>,
+        instruction: &Instruction,
+        prefix: &str,
+    ) -> Result<(), ErrorKind> {
+        if let Some(what) = copying.unsupported {
+            return Err(ErrorKind::Unsupported(what.into()));
+        }
+        let (words, resolved) = self.resolve_copy(state, copying)?;
+        let step = Step {
+            name: format!("{prefix} {}", instruction.source),
+            created_by: history_text(copying, &resolved, &words),
+            key: self.copy_key(state, copying, &resolved)?,
+        };
+        self.step(state, step, |state, _| self.write_copy(state, &resolved))
+    }
+
+    fn resolve_copy(
+        &self,
+        state: &StageState,
+        copying: &Copying<'_>,
+    ) -> Result<(Vec<String>, Resolved), ErrorKind> {
+        let expand = |word: &str| expand(word, &state.variables, self.escape());
+        let exclude: Vec<String> = copying
+            .exclude
+            .iter()
+            .map(|pattern| expand(pattern))
+            .collect::<Result<_, _>>()?;
+        let exclude =
+            Matcher::new(&exclude).map_err(|error| ErrorKind::Pattern(error.to_string()))?;
+        let written = expand(copying.destination)?;
+        let mut resolved = Resolved {
+            destination: state.absolute(&written),
+            into_directory: names_directory(&written),
+            owner: copying.chown.map(expand).transpose()?,
+            mode: copying
+                .chmod
+                .map(expand)
+                .transpose()?
+                .map(|mode| Mode::parse(&mode))
+                .transpose()?,
+            link: copying.link,
+            parents: copying.parents,
+            unpack: copying.unpack,
+            groups: Vec::new(),
+            _written: None,
+        };
+        let mut words = Vec::new();
+        let mut heredocs = Vec::new();
+        for source in copying.sources {
+            match source {
+                CopySource::Heredoc(heredoc) => {
+                    words.push(format!("<<{}", heredoc.name));
+                    heredocs.push(heredoc);
+                }
+                CopySource::Path(path) => {
+                    let path = expand(path)?;
+                    resolved.groups.push(self.group(copying, &path, &exclude)?);
+                    words.push(path);
+                }
+            }
+        }
+        self.write_heredocs(state, &heredocs, &mut resolved)?;
+        words.push(written);
+        Ok((words, resolved))
+    }
+
+    fn group(
+        &self,
+        copying: &Copying<'_>,
+        path: &str,
+        exclude: &Matcher,
+    ) -> Result<Group, ErrorKind> {
+        if copying.name == "ADD" && is_remote(path) {
+            return Err(ErrorKind::Unsupported(format!(
+                "ADD of the remote source {path}"
+            )));
+        }
+        let source = match copying.from {
+            Some(from) => self.open_source(from)?,
+            None => self.engine.open_context()?,
+        };
+        // A leading `./` is no pivot.
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let (pivot, path) = match path.split_once("/./") {
+            Some((pivot, rest)) if copying.parents => (pivot, format!("{pivot}/{rest}")),
+            _ => ("", path.to_owned()),
+        };
+        let wildcards = if copying.parents {
+            Wildcards::Recursive
+        } else {
+            Wildcards::Single
+        };
+        let selected = source.select(&path, exclude, wildcards)?;
+        Ok(Group {
+            source,
+            selected,
+            pivot: pivot.split('/').filter(|part| !part.is_empty()).count(),
+        })
+    }
+
+    fn write_heredocs(
+        &self,
+        state: &StageState,
+        heredocs: &[&Heredoc],
+        resolved: &mut Resolved,
+    ) -> Result<(), ErrorKind> {
+        if heredocs.is_empty() {
+            return Ok(());
+        }
+        let directory = temporary_directory(self.engine.store)?;
+        for heredoc in heredocs {
+            let text = match heredoc.expand {
+                true => expand_heredoc(&heredoc.text(), &state.variables, self.escape())?,
+                false => heredoc.text().into_owned(),
+            };
+            let path = directory.path().join(&heredoc.name);
+            fs::write(&path, text).map_err(ErrorKind::io("write", &path))?;
+            fs::set_permissions(&path, Permissions::from_mode(0o644))
+                .map_err(ErrorKind::io("change the mode of", &path))?;
+        }
+        let source = Arc::new(ContextSource::written(directory.path(), Owners::Root)?);
+        for heredoc in heredocs {
+            let selected = source.select(&heredoc.name, &Matcher::default(), Wildcards::None)?;
+            resolved.groups.push(Group {
+                source: Arc::clone(&source),
+                selected,
+                pivot: 0,
+            });
+        }
+        resolved._written = Some(directory);
+        Ok(())
+    }
+
+    fn copy_key(
+        &self,
+        state: &StageState,
+        copying: &Copying<'_>,
+        resolved: &Resolved,
+    ) -> Result<CacheKey, ErrorKind> {
+        let mut digests = Vec::new();
+        for group in &resolved.groups {
+            digests.push(
+                self.selection_digest(&group.source, &group.selected)?
+                    .to_string(),
+            );
+        }
+        let key: KeyBuilder = CacheKey::of("copy").parent(&state.key);
+        Ok(key
+            .text("instruction", copying.name)
+            .text("destination", &resolved.destination)
+            .text(
+                "directory",
+                if resolved.into_directory { "yes" } else { "no" },
+            )
+            .list("owner", resolved.owner.as_deref())
+            .text("mode", &format!("{:?}", resolved.mode))
+            .text("link", if resolved.link { "yes" } else { "no" })
+            .text("parents", if resolved.parents { "yes" } else { "no" })
+            .text("unpack", if resolved.unpack { "yes" } else { "no" })
+            .list("sources", digests.iter().map(String::as_str))
+            .list("named", named_parents(resolved).iter().map(String::as_str))
+            .finish())
+    }
+
+    fn write_copy(&self, state: &StageState, resolved: &Resolved) -> Result<Layer, ErrorKind> {
+        let layer = self.engine.store.new_layer()?;
+        let lower = state.stack().lower_directories();
+        let image = Destination::new(layer.path(), &lower)?;
+        let owner = resolved
+            .owner
+            .as_deref()
+            .map(|owner| owner_ids(&image, owner))
+            .transpose()?;
+        let mut destination = match resolved.link {
+            true => Destination::new(layer.path(), &[])?,
+            false => image,
+        };
+        let (uid, gid) = owner.unwrap_or((0, 0));
+        let mode = resolved
+            .mode
+            .as_ref()
+            .map_or(0o755, |mode| mode.apply(0o755, true));
+        destination.made = Metadata::new(mode, uid, gid);
+        let mut copier = Copier::new(self.engine.store, destination, owner, resolved);
+        copier.prepare()?;
+        for group in &resolved.groups {
+            for selected in &group.selected {
+                copier.copy(group, selected)?;
+            }
+        }
+        copier.finish()?;
+        Ok(layer.commit()?)
+    }
+
+    /// Puts what a `--mount=type=bind` shows into a directory of its own.
+    pub(crate) fn materialise(
+        &self,
+        source: &Arc<ContextSource>,
+        path: &str,
+        into: &Path,
+    ) -> Result<std::path::PathBuf, ErrorKind> {
+        let selected = source.select(path, &Matcher::default(), Wildcards::None)?;
+        let name = selected.first().map(|selected| selected.root.file_type);
+        let inner = match name {
+            Some(FileType::Directory) => "/root".to_owned(),
+            _ => format!("/root/{}", path.rsplit('/').next().unwrap_or("file")),
+        };
+        let group = Group {
+            source: Arc::clone(source),
+            selected,
+            pivot: 0,
+        };
+        let resolved = Resolved {
+            destination: inner.clone(),
+            into_directory: false,
+            owner: None,
+            mode: None,
+            link: false,
+            parents: false,
+            unpack: false,
+            groups: Vec::new(),
+            _written: None,
+        };
+        let destination = Destination::new(into, &[])?;
+        let mut copier = Copier::new(self.engine.store, destination, None, &resolved);
+        for selected in &group.selected {
+            copier.copy(&group, selected)?;
+        }
+        copier.finish()?;
+        Ok(into.join(inner.trim_start_matches('/')))
+    }
+
+    /// WORKDIR: remembers the directory, and makes it where it is missing.
+    pub(crate) fn workdir(
+        &self,
+        state: &mut StageState,
+        path: &str,
+        prefix: &str,
+    ) -> Result<(), ErrorKind> {
+        let written = expand(path, &state.variables, self.escape())?;
+        let path = state.absolute(&written);
+        // BuildKit keeps an absolute path as it is written.
+        let kept = if written.starts_with('/') {
+            written
+        } else {
+            path.clone()
+        };
+        state.config.config.working_dir = kept;
+        let user = state.config.config.user.clone();
+        let step = Step {
+            name: format!("{prefix} WORKDIR {path}"),
+            created_by: format!("WORKDIR {path}"),
+            key: CacheKey::of("workdir")
+                .parent(&state.key)
+                .text("path", &path)
+                .text("user", &user)
+                .finish(),
+        };
+        self.step(state, step, |state, _| {
+            let layer = self.engine.store.new_layer()?;
+            let lower = state.stack().lower_directories();
+            let mut destination = Destination::new(layer.path(), &lower)?;
+            if destination.lookup(Path::new(&path))?.is_none() {
+                let (uid, gid) = owner_ids(&destination, &user)?;
+                destination.made = Metadata::new(0o755, uid, gid);
+                destination.directory(Path::new(&path))?;
+            }
+            destination.finish()?;
+            Ok(layer.commit()?)
+        })
+    }
+}
+
+fn is_remote(path: &str) -> bool {
+    ["http://", "https://", "git@", "git://", "ssh://"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme))
+}
+
+/// Tells whether a destination is written as a directory: with a slash, `.` or `..` at its end.
+fn names_directory(path: &str) -> bool {
+    path.ends_with('/') || matches!(path.rsplit('/').next(), Some("." | ".."))
+}
+
+/// With `--parents` the paths of the sources below the pivot count, not only their last component.
+fn named_parents(resolved: &Resolved) -> Vec<String> {
+    if !resolved.parents {
+        return Vec::new();
+    }
+    let mut paths = Vec::new();
+    for group in &resolved.groups {
+        let below = group
+            .selected
+            .iter()
+            .map(|selected| group.below_pivot(selected));
+        paths.extend(below.map(|path| path.display().to_string()));
+    }
+    paths
+}
+
+fn history_text(copying: &Copying<'_>, resolved: &Resolved, words: &[String]) -> String {
+    let mut text = copying.name.to_owned();
+    if let Some(owner) = &resolved.owner {
+        text.push_str(&format!(" --chown={owner}"));
+    }
+    if let Some(mode) = copying.chmod {
+        text.push_str(&format!(" --chmod={mode}"));
+    }
+    format!("{text} {} # buildkit", words.join(" "))
+}
+
+/// Looks `user[:group]` up in the image. Without a group, a user's name stands for the user's own
+/// group, and a number for the group of that number.
+fn owner_ids(image: &Destination, owner: &str) -> Result<(u32, u32), ErrorKind> {
+    let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+    let (uid, own_group) = match user.parse() {
+        Ok(number) => (number, number),
+        Err(_) if user.is_empty() => (0, 0),
+        Err(_) => {
+            let fields = database_line(image, user, "user", "/etc/passwd")?;
+            (number(&fields, 2), number(&fields, 3))
+        }
+    };
+    let gid = match group.parse() {
+        Ok(number) => number,
+        Err(_) if group.is_empty() => own_group,
+        Err(_) => number(&database_line(image, group, "group", "/etc/group")?, 2),
+    };
+    Ok((uid, gid))
+}
+
+/// Finds the line of a name in `/etc/passwd` or `/etc/group` and splits it into fields.
+fn database_line(
+    image: &Destination,
+    name: &str,
+    kind: &'static str,
+    file: &'static str,
+) -> Result<Vec<String>, ErrorKind> {
+    let text = image.read(file)?.unwrap_or_default();
+    let line = text
+        .lines()
+        .find(|line| line.split(':').next() == Some(name));
+    match line {
+        Some(line) => Ok(line.split(':').map(str::to_owned).collect()),
+        None => Err(ErrorKind::Owner {
+            kind,
+            name: name.to_owned(),
+            file,
+        }),
+    }
+}
+
+fn number(fields: &[String], index: usize) -> u32 {
+    fields
+        .get(index)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,300 @@
+//! Running the stages that a target needs, each on a thread of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Scope};
+
+use jiff::Timestamp;
+use mica_dockerfile::Dockerfile;
+use mica_isolation::network::Bridge;
+use mica_store::{Image, Store};
+
+use crate::context::ContextSource;
+use crate::error::{BuildError, ErrorKind};
+use crate::event::{Event, StepId};
+use crate::image;
+use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
+use crate::request::{BaseImages, BuildRequest};
+use crate::stage::StageBuild;
+use crate::state::StageState;
+use crate::variables::GlobalArguments;
+
+/// What a build made.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The image.
+    pub image: Image,
+}
+
+/// Builds `request` into `store` and gives the image its tags.
+///
+/// Steps of earlier builds are reused; a build that fails keeps the steps that it finished.
+pub fn build(
+    store: &Store,
+    request: &BuildRequest,
+    host: &dyn BaseImages,
+) -> Result<Built, BuildError> {
+    let dockerfile = mica_dockerfile::parse(&request.dockerfile.text).map_err(|errors| {
+        ErrorKind::Parse {
+            name: request.dockerfile.name.clone(),
+            errors,
+        }
+        .at(None)
+    })?;
+    let _in_use = store
+        .hold()
+        .map_err(|error| ErrorKind::from(error).at(None))?;
+    let globals = GlobalArguments::new(request, &dockerfile)?;
+    let base =
+        |index: usize| globals.expand(&dockerfile.stages[index].base, dockerfile.directives.escape);
+    let replaced = |name: &str| request.named_contexts.contains_key(name);
+    let plan = Plan::new(&dockerfile, request.target.as_deref(), base, replaced)
+        .map_err(|error| error.at(None))?;
+    let now = globals
+        .epoch()
+        .map_err(|error| error.at(None))?
+        .unwrap_or(request.now);
+    let engine = Engine {
+        store,
+        request,
+        host,
+        cells: dockerfile
+            .stages
+            .iter()
+            .map(|_| StageCell::default())
+            .collect(),
+        dockerfile: &dockerfile,
+        globals,
+        now,
+        context: OnceLock::new(),
+        bridge: OnceLock::new(),
+        sealing: Mutex::new(Vec::new()),
+        steps: AtomicUsize::new(0),
+        canceled: AtomicBool::new(false),
+        failure: Mutex::new(None),
+        slots: Slots::new(request.sandbox.parallelism),
+    };
+    let target = std::thread::scope(|scope| {
+        for &stage in &plan.needed {
+            engine.demand(scope, stage);
+        }
+        engine.wait(scope, plan.target)
+    });
+    engine.finish_sealing();
+    let image = match target {
+        Ok(state) => image::assemble(store, request, now, &state).map_err(|error| error.at(None)),
+        Err(canceled) => {
+            let first = engine
+                .failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            Err(first.unwrap_or_else(|| canceled.at(None)))
+        }
+    };
+    engine.close_network();
+    Ok(Built { image: image? })
+}
+
+/// What the stages of one build share.
+pub(crate) struct Engine<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) host: &'a dyn BaseImages,
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) globals: GlobalArguments,
+    /// The time that stands for now in everything the build writes.
+    pub(crate) now: Timestamp,
+    /// The build context, opened by the first step that reads it.
+    pub(crate) context: OnceLock<Arc<ContextSource>>,
+    /// The bridge, made for the first step that needs it and kept until the end.
+    pub(crate) bridge: OnceLock<Bridge>,
+    /// How many commands may run at once.
+    pub(crate) slots: Slots,
+    cells: Vec<StageCell>,
+    sealing: Mutex<Vec<JoinHandle<()>>>,
+    steps: AtomicUsize,
+    canceled: AtomicBool,
+    failure: Mutex<Option<BuildError>>,
+}
+
+/// A stage's result, to wait for.
+#[derive(Default)]
+struct StageCell {
+    state: Mutex<CellState>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+enum CellState {
+    #[default]
+    Idle,
+    Running,
+    Done(Arc<StageState>),
+    Failed,
+}
+
+impl Engine<'_> {
+    /// Starts a stage that nobody has started yet.
+    pub(crate) fn demand<'s, 'e>(&'e self, scope: &'s Scope<'s, 'e>, stage: usize) {
+        let mut state = lock(&self.cells[stage].state);
+        if matches!(*state, CellState::Idle) {
+            *state = CellState::Running;
+            scope.spawn(move || self.run(scope, stage));
+        }
+    }
+
+    /// Waits for a stage, starting it when needed.
+    pub(crate) fn wait<'s, 'e>(
+        &'e self,
+        scope: &'s Scope<'s, 'e>,
+        stage: usize,
+    ) -> Result<Arc<StageState>, ErrorKind> {
+        self.demand(scope, stage);
+        let cell = &self.cells[stage];
+        let running = |state: &mut CellState| matches!(state, CellState::Idle | CellState::Running);
+        let state = cell.ready.wait_while(lock(&cell.state), running);
+        match &*state.unwrap_or_else(PoisonError::into_inner) {
+            CellState::Done(state) => Ok(Arc::clone(state)),
+            _ => Err(ErrorKind::Canceled(self.stage_name(stage))),
+        }
+    }
+
+    fn run<'s, 'e>(&'e self, scope: &'s Scope<'s, 'e>, stage: usize) {
+        let guard = FailOnPanic {
+            cell: &self.cells[stage],
+        };
+        let state = match (StageBuild {
+            engine: self,
+            scope,
+            stage,
+        })
+        .run()
+        {
+            Ok(state) => CellState::Done(Arc::new(state)),
+            Err(error) => {
+                self.fail(error);
+                CellState::Failed
+            }
+        };
+        *lock(&self.cells[stage].state) = state;
+        drop(guard);
+    }
+
+    /// Keeps the first failure and stops the other stages at their next instruction.
+    fn fail(&self, error: BuildError) {
+        if !matches!(error.kind, ErrorKind::Canceled(_)) {
+            lock(&self.failure).get_or_insert(error);
+        }
+        self.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether another stage failed.
+    pub(crate) fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Relaxed)
+    }
+
+    /// Returns the name that progress shows for a stage.
+    pub(crate) fn stage_name(&self, stage: usize) -> String {
+        stage_name(&self.dockerfile.stages[stage], stage)
+    }
+
+    /// Finds the stage that a `FROM` in stage `index` means.
+    pub(crate) fn base_stage(&self, index: usize, base: &str) -> Option<usize> {
+        let replaced = self.request.named_contexts.contains_key(base);
+        earlier_stage(self.dockerfile, index, base).filter(|_| !replaced)
+    }
+
+    /// Finds the stage that a `--from` in stage `index` means.
+    pub(crate) fn copied_stage(
+        &self,
+        index: usize,
+        from: &str,
+    ) -> Result<Option<usize>, ErrorKind> {
+        match self.request.named_contexts.contains_key(from) {
+            true => Ok(None),
+            false => copied_stage(self.dockerfile, index, from),
+        }
+    }
+
+    /// Gives the next step its number and tells that it begins.
+    pub(crate) fn start_step(&self, name: String) -> StepId {
+        let step = StepId(self.steps.fetch_add(1, Ordering::Relaxed) + 1);
+        self.host.event(Event::Started { step, name });
+        step
+    }
+
+    /// Takes a thread that hashes a layer; the build ends after all of them.
+    pub(crate) fn seal_behind(&self, thread: JoinHandle<()>) {
+        lock(&self.sealing).push(thread);
+    }
+
+    fn finish_sealing(&self) {
+        for thread in lock(&self.sealing).drain(..) {
+            // A failed seal is told to those that wait for it; a panic there leaves it unset.
+            let _ = thread.join();
+        }
+    }
+
+    fn close_network(self) {
+        if let Some(bridge) = self.bridge.into_inner()
+            && let Err(error) = bridge.close()
+        {
+            self.host.event(Event::Warning {
+                text: format!("cannot remove the build's bridge: {error}"),
+            });
+        }
+    }
+}
+
+/// Wakes those that wait for a stage, whatever became of it.
+struct FailOnPanic<'c> {
+    cell: &'c StageCell,
+}
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.cell.state);
+        if matches!(*state, CellState::Running) {
+            *state = CellState::Failed;
+        }
+        drop(state);
+        self.cell.ready.notify_all();
+    }
+}
+
+/// A counter of free places.
+pub(crate) struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// A place, given back when dropped.
+pub(crate) struct Slot<'s>(&'s Slots);
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self {
+            free: Mutex::new(count.max(1)),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Waits for a place.
+    pub(crate) fn take(&self) -> Slot<'_> {
+        let free = self.freed.wait_while(lock(&self.free), |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.free) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

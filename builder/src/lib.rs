@@ -1,0 +1,46 @@
+//! The build engine: from a Dockerfile and a context to an image in the store.
+//!
+//! ```text
+//! BuildRequest ─ parse ─▶ stages ─ plan ─▶ the stages that the target needs
+//!    each stage on a thread of its own, as soon as someone needs it:
+//!      instruction ─▶ CacheKey ─ hit ─▶ layer of an earlier build
+//!                                └ miss ─▶ COPY/ADD: written straight into a layer directory
+//!                                          RUN: snapshot ─▶ sandbox ─▶ rename of the upper directory
+//!      the new layer is hashed behind the next instruction (see `seal`)
+//!    target ─▶ config ─▶ manifest ─▶ tags
+//! ```
+//!
+//! Rules: keys are pure functions (`docs/cache-key.md`); nothing is printed here, progress goes
+//! out as [`Event`]s; a secret is in no key, record, event or layer.
+
+mod cache;
+mod context;
+mod copy;
+mod copy_files;
+mod destination;
+mod digests;
+mod engine;
+mod error;
+mod event;
+mod history;
+mod image;
+mod key;
+mod metadata;
+mod mode;
+mod mounts;
+mod plan;
+mod request;
+mod run;
+mod seal;
+mod sources;
+mod stage;
+mod state;
+mod variables;
+
+pub use engine::{Built, build};
+pub use error::{BuildError, ErrorKind};
+pub use event::{Event, Outcome, StepId, Stream};
+pub use request::{
+    BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
+    SecretSource,
+};

@@ -1,0 +1,451 @@
+//! What is mounted into a RUN step: the files every step gets, and `--mount`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mica_dockerfile::{CacheSharing, Mount as Declared, MountKind as DeclaredKind, RunInstruction};
+use mica_oci::{Access, Mount, MountKind};
+use mica_store::{InitEntry, InitKind};
+use tempfile::TempDir;
+
+use crate::context::ContextSource;
+use crate::error::ErrorKind;
+use crate::request::{BuildRequest, Sandbox, SecretSource};
+use crate::run::{bind, hostname};
+use crate::stage::StageBuild;
+use crate::state::StageState;
+use crate::variables::expand;
+
+/// Where a step finds the trusted certificates. `/dev` is a memory file system of the step's own,
+/// so the mount point is in no layer.
+const TRUST: &str = "/dev/mica-ca-bundle.pem";
+
+/// The variables by which programs are told which certificates to trust.
+const TRUST_VARIABLES: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+];
+
+/// The files that every step gets: name service and, where asked for, a script and certificates.
+pub(crate) struct StepFiles {
+    directory: TempDir,
+    script: Option<String>,
+    ca_bundle: Option<PathBuf>,
+}
+
+impl StepFiles {
+    /// Writes the files of a step.
+    pub(crate) fn new(
+        request: &BuildRequest,
+        script: Option<&(String, String)>,
+    ) -> Result<Self, ErrorKind> {
+        let settings = &request.sandbox;
+        let hostname = hostname(request);
+        let runroot = &settings.runroot;
+        fs::create_dir_all(runroot).map_err(ErrorKind::io("create", runroot))?;
+        let directory = tempfile::Builder::new()
+            .prefix("step-")
+            .tempdir_in(runroot)
+            .map_err(ErrorKind::io("create a directory in", runroot))?;
+        let files = Self {
+            directory,
+            script: script.map(|(name, _)| name.clone()),
+            ca_bundle: settings.ca_bundle.clone(),
+        };
+        files.write("resolv.conf", &settings.resolv_conf, 0o644)?;
+        files.write("hosts", &hosts(settings, hostname), 0o644)?;
+        files.write("hostname", &format!("{hostname}\n"), 0o644)?;
+        if let Some((_, content)) = script {
+            files.write("script", content, 0o755)?;
+        }
+        Ok(files)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> Result<(), ErrorKind> {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text).map_err(ErrorKind::io("write", &path))?;
+        let permissions = Permissions::from_mode(mode);
+        fs::set_permissions(&path, permissions).map_err(ErrorKind::io("change the mode of", &path))
+    }
+
+    /// Returns the mounts that bring the files in.
+    pub(crate) fn mounts(&self) -> Vec<Mount> {
+        let file = |name: &str| self.directory.path().join(name);
+        let mut mounts = vec![
+            bind(file("resolv.conf"), "/etc/resolv.conf", Access::ReadOnly),
+            bind(file("hosts"), "/etc/hosts", Access::ReadOnly),
+            bind(file("hostname"), "/etc/hostname", Access::ReadOnly),
+        ];
+        if let Some(name) = &self.script {
+            mounts.push(bind(
+                file("script"),
+                format!("/dev/pipes/{name}"),
+                Access::ReadOnly,
+            ));
+        }
+        if let Some(bundle) = &self.ca_bundle {
+            mounts.push(bind(bundle, TRUST, Access::ReadOnly));
+        }
+        mounts
+    }
+
+    /// Returns the variables that make programs trust the bundle.
+    pub(crate) fn trust(settings: &Sandbox) -> Vec<String> {
+        match &settings.ca_bundle {
+            None => Vec::new(),
+            Some(_) => TRUST_VARIABLES
+                .iter()
+                .map(|name| format!("{name}={TRUST}"))
+                .collect(),
+        }
+    }
+}
+
+fn hosts(settings: &Sandbox, hostname: &str) -> String {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in &settings.hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
+}
+
+/// The mount points that the Init layer has to provide, so that no layer ever holds them.
+pub(crate) fn init_entries(mounts: &[Mount]) -> Vec<InitEntry> {
+    let directory = |path: &str| InitEntry {
+        path: path.into(),
+        kind: InitKind::Directory { mode: 0o755 },
+    };
+    let mut entries: Vec<_> = ["/dev", "/proc", "/sys"]
+        .into_iter()
+        .map(directory)
+        .collect();
+    for mount in mounts
+        .iter()
+        .filter(|mount| !mount.target.starts_with("/dev"))
+    {
+        let is_file = matches!(&mount.kind, MountKind::Bind { source } if !source.is_dir());
+        let kind = match is_file {
+            true => InitKind::EmptyFile { mode: 0o644 },
+            false => InitKind::Directory { mode: 0o755 },
+        };
+        entries.push(InitEntry {
+            path: mount.target.clone(),
+            kind,
+        });
+    }
+    entries
+}
+
+/// The `--mount` flags of an instruction, with their values expanded.
+pub(crate) struct RunMounts {
+    mounts: Vec<(Declared, PathBuf)>,
+    inputs: Vec<String>,
+    environment: Vec<String>,
+}
+
+impl StageBuild<'_, '_> {
+    /// Reads the `--mount` flags of an instruction and what they put into its key.
+    pub(crate) fn run_mounts(
+        &self,
+        state: &StageState,
+        run: &RunInstruction,
+    ) -> Result<RunMounts, ErrorKind> {
+        let mut mounts = RunMounts {
+            mounts: Vec::new(),
+            inputs: Vec::new(),
+            environment: Vec::new(),
+        };
+        for flag in &run.mounts {
+            let expand = |word: &str| match expand(word, &state.variables, self.escape()) {
+                Ok(value) => Ok(value),
+                Err(ErrorKind::Expand(error)) => Err(error),
+                Err(_) => unreachable!("expansion fails in one way only"),
+            };
+            let mount = flag.resolve(expand)?;
+            let target = target(state, &mount)?;
+            mounts.inputs.push(self.mount_input(&mount, &target)?);
+            if let Some(entry) = self.secret_variable(&mount)? {
+                mounts.environment.push(entry);
+            }
+            mounts.mounts.push((mount, target));
+        }
+        Ok(mounts)
+    }
+
+    /// What a mount contributes to the key: files count by content, secrets and caches by name.
+    fn mount_input(&self, mount: &Declared, target: &Path) -> Result<String, ErrorKind> {
+        let content = match mount.kind {
+            DeclaredKind::Bind => {
+                let source = self.mount_source(mount)?;
+                let path = mount.source.as_deref().unwrap_or("/");
+                self.tree_digest(&source, path)?.to_string()
+            }
+            _ => String::new(),
+        };
+        Ok(format!(
+            "{} target={} id={:?} source={:?} from={:?} ro={} size={:?} mode={:?} uid={:?} gid={:?} env={:?} {content}",
+            mount.kind.name(),
+            target.display(),
+            mount.id,
+            mount.source,
+            mount.from,
+            mount.read_only,
+            mount.size,
+            mount.mode,
+            mount.uid,
+            mount.gid,
+            mount.env,
+        ))
+    }
+
+    fn mount_source(&self, mount: &Declared) -> Result<Arc<ContextSource>, ErrorKind> {
+        match &mount.from {
+            Some(from) => self.open_source(from),
+            None => self.engine.open_context(),
+        }
+    }
+
+    fn secret(&self, mount: &Declared) -> Result<Option<Vec<u8>>, ErrorKind> {
+        let id = secret_id(mount);
+        match self.engine.request.secrets.get(&id) {
+            Some(SecretSource::Value(value)) => Ok(Some(value.clone())),
+            Some(SecretSource::File(path)) => Ok(Some(
+                fs::read(path).map_err(ErrorKind::io("read the secret", path))?,
+            )),
+            None if mount.required => Err(ErrorKind::SecretMissing(id)),
+            None => Ok(None),
+        }
+    }
+
+    fn secret_variable(&self, mount: &Declared) -> Result<Option<String>, ErrorKind> {
+        let (DeclaredKind::Secret, Some(name)) = (mount.kind, &mount.env) else {
+            return Ok(None);
+        };
+        let name = if name.is_empty() {
+            secret_id(mount)
+        } else {
+            name.clone()
+        };
+        let value = self.secret(mount)?;
+        Ok(value.map(|value| format!("{name}={}", String::from_utf8_lossy(&value))))
+    }
+}
+
+fn secret_id(mount: &Declared) -> String {
+    let base = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let id = mount.id.clone().or_else(|| mount.source.clone());
+    id.or_else(|| mount.target.as_ref().map(base))
+        .unwrap_or_default()
+}
+
+fn target(state: &StageState, mount: &Declared) -> Result<PathBuf, ErrorKind> {
+    let target = match (&mount.target, mount.kind) {
+        (Some(target), _) => state.absolute(target),
+        (None, DeclaredKind::Secret) => format!("/run/secrets/{}", secret_id(mount)),
+        (None, DeclaredKind::Ssh) => "/run/buildkit/ssh_agent.0".to_owned(),
+        (None, _) => {
+            let problem = "--mount needs a target".to_owned();
+            return Err(ErrorKind::Value {
+                instruction: "RUN",
+                problem,
+            });
+        }
+    };
+    if target == "/" {
+        let problem = format!(
+            "invalid mount target {:?}",
+            mount.target.as_deref().unwrap_or("/")
+        );
+        return Err(ErrorKind::Value {
+            instruction: "RUN",
+            problem,
+        });
+    }
+    Ok(target.into())
+}
+
+/// Mounts ready for a sandbox, with the temporary files and locks behind them.
+pub(crate) struct Prepared {
+    pub(crate) mounts: Vec<Mount>,
+    _files: Vec<TempDir>,
+    _locks: Vec<fs::File>,
+}
+
+impl RunMounts {
+    /// Returns what the mounts put into the step's key.
+    pub(crate) fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
+    /// Returns the variables that hold secrets.
+    pub(crate) fn environment(&self) -> Vec<String> {
+        self.environment.clone()
+    }
+
+    /// Makes what the mounts need on the host.
+    pub(crate) fn prepare(&self, stage: &StageBuild<'_, '_>) -> Result<Prepared, ErrorKind> {
+        let mut prepared = Prepared {
+            mounts: Vec::new(),
+            _files: Vec::new(),
+            _locks: Vec::new(),
+        };
+        for (mount, target) in &self.mounts {
+            match mount.kind {
+                DeclaredKind::Tmpfs => prepared.mounts.push(tmpfs(mount, target)),
+                DeclaredKind::Bind => stage.bind_mount(mount, target, &mut prepared)?,
+                DeclaredKind::Cache => stage.cache_mount(mount, target, &mut prepared)?,
+                DeclaredKind::Secret => stage.secret_mount(mount, target, &mut prepared)?,
+                DeclaredKind::Ssh if !mount.required => {}
+                DeclaredKind::Ssh => {
+                    return Err(ErrorKind::Unsupported("RUN --mount=type=ssh".into()));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+}
+
+fn tmpfs(mount: &Declared, target: &Path) -> Mount {
+    let kind = MountKind::Tmpfs {
+        size: mount.size,
+        mode: 0o1777,
+    };
+    Mount {
+        kind,
+        target: target.to_owned(),
+        access: Access::ReadWrite,
+    }
+}
+
+fn access(mount: &Declared) -> Access {
+    if mount.read_only {
+        Access::ReadOnly
+    } else {
+        Access::ReadWrite
+    }
+}
+
+impl StageBuild<'_, '_> {
+    /// `type=bind`: a read-only overlay of the source's layers, entered at the source's path;
+    /// writes of a `rw` mount go to a scratch directory and are dropped.
+    fn bind_mount(
+        &self,
+        mount: &Declared,
+        target: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<(), ErrorKind> {
+        let source = self.mount_source(mount)?;
+        let path = mount.source.as_deref().unwrap_or("/");
+        let copy = self.scratch_directory("bind-")?;
+        let inner = self.materialise(&source, path, copy.path())?;
+        prepared.mounts.push(bind(inner, target, access(mount)));
+        prepared._files.push(copy);
+        Ok(())
+    }
+
+    /// `type=cache`: a directory of the store that outlives the build.
+    fn cache_mount(
+        &self,
+        mount: &Declared,
+        target: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<(), ErrorKind> {
+        let id = mount
+            .id
+            .clone()
+            .unwrap_or_else(|| target.display().to_string());
+        let name = mica_oci::Digest::of(id.as_bytes()).hex()[..32].to_owned();
+        let root = self.engine.store.root().join("cache/mounts");
+        fs::create_dir_all(&root).map_err(ErrorKind::io("create", &root))?;
+        let directory = match mount.sharing.unwrap_or_default() {
+            CacheSharing::Private => free_directory(&root, &name, prepared)?,
+            CacheSharing::Shared => root.join(&name),
+            CacheSharing::Locked => {
+                prepared
+                    ._locks
+                    .push(lock(&root.join(format!("{name}.lock")))?);
+                root.join(&name)
+            }
+        };
+        if !directory.exists() {
+            fs::create_dir_all(&directory).map_err(ErrorKind::io("create", &directory))?;
+            let mode = Permissions::from_mode(mount.mode.unwrap_or(0o755));
+            fs::set_permissions(&directory, mode)
+                .map_err(ErrorKind::io("change the mode of", &directory))?;
+            chown(&directory, mount.uid, mount.gid)
+                .map_err(ErrorKind::io("change the owner of", &directory))?;
+        }
+        let inner = match &mount.source {
+            Some(path) => directory.join(path.trim_start_matches('/')),
+            None => directory,
+        };
+        prepared.mounts.push(bind(inner, target, access(mount)));
+        Ok(())
+    }
+
+    /// `type=secret`: a file in memory that goes with the step.
+    fn secret_mount(
+        &self,
+        mount: &Declared,
+        target: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<(), ErrorKind> {
+        if mount.env.is_some() && mount.target.is_none() {
+            return Ok(());
+        }
+        let Some(value) = self.secret(mount)? else {
+            return Ok(());
+        };
+        let directory = self.scratch_directory("secret-")?;
+        let path = directory.path().join("secret");
+        fs::write(&path, value).map_err(ErrorKind::io("write", &path))?;
+        let mode = Permissions::from_mode(mount.mode.unwrap_or(0o400));
+        fs::set_permissions(&path, mode).map_err(ErrorKind::io("change the mode of", &path))?;
+        chown(
+            &path,
+            Some(mount.uid.unwrap_or(0)),
+            Some(mount.gid.unwrap_or(0)),
+        )
+        .map_err(ErrorKind::io("change the owner of", &path))?;
+        prepared.mounts.push(bind(path, target, access(mount)));
+        prepared._files.push(directory);
+        Ok(())
+    }
+
+    fn scratch_directory(&self, prefix: &str) -> Result<TempDir, ErrorKind> {
+        let root = &self.engine.request.sandbox.runroot;
+        tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(root)
+            .map_err(ErrorKind::io("create a directory in", root))
+    }
+}
+
+/// Waits for a file's lock.
+fn lock(path: &Path) -> Result<fs::File, ErrorKind> {
+    let file = fs::File::create(path).map_err(ErrorKind::io("create", path))?;
+    file.lock().map_err(ErrorKind::io("lock", path))?;
+    Ok(file)
+}
+
+/// Takes the first copy of a private cache that no other step uses.
+fn free_directory(root: &Path, name: &str, prepared: &mut Prepared) -> Result<PathBuf, ErrorKind> {
+    for number in 0_usize.. {
+        let path = root.join(format!("{name}.{number}.lock"));
+        let file = fs::File::create(&path).map_err(ErrorKind::io("create", &path))?;
+        if file.try_lock().is_ok() {
+            prepared._locks.push(file);
+            return Ok(root.join(format!("{name}.{number}")));
+        }
+    }
+    unreachable!("numbers do not run out")
+}

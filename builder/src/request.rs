@@ -1,0 +1,131 @@
+//! What a build is asked for, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use mica_isolation::{CgroupLimits, ResourceLimit};
+use mica_oci::{Platform, Reference};
+use mica_store::Image;
+
+use crate::event::Event;
+
+/// Everything that decides a build's result, and how steps are run.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// The directory that `COPY` and `ADD` read from; absent for a Dockerfile alone.
+    pub context: Option<PathBuf>,
+    /// The text of the ignore file with its name, when there is one.
+    pub ignore: Option<DockerfileSource>,
+    /// `--build-context`: other sources that `FROM` and `--from` may name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`: added to the image's labels.
+    pub labels: BTreeMap<String, String>,
+    /// `--target`: a stage's name or number; the last stage when absent.
+    pub target: Option<String>,
+    /// What the image is to run on.
+    pub platform: Platform,
+    /// What the build itself runs on.
+    pub build_platform: Platform,
+    /// Whether results of earlier builds are used.
+    pub cache: CachePolicy,
+    /// The names that the image gets.
+    pub tags: Vec<Reference>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// How RUN steps are confined and connected.
+    pub sandbox: Sandbox,
+    /// The time that stands for now in everything the build writes.
+    pub now: Timestamp,
+}
+
+/// A file of instructions or patterns.
+#[derive(Clone, Debug)]
+pub struct DockerfileSource {
+    /// Its name as the user knows it, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A source of files or of a base, named by `--build-context`.
+#[derive(Clone, Debug)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// An image.
+    Image(Box<Image>),
+}
+
+/// Whether results of earlier builds are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// All of them.
+    Use,
+    /// None: `--no-cache`.
+    Ignore,
+    /// None for these stages: `--no-cache-filter`.
+    IgnoreStages(BTreeSet<String>),
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    /// The content of a file.
+    File(PathBuf),
+    /// This very value, taken from the environment by the caller.
+    Value(Vec<u8>),
+}
+
+/// How RUN steps are confined and connected.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// Where run state lives: `/run/mica`.
+    pub runroot: PathBuf,
+    /// The bridge that steps are connected to.
+    pub bridge: String,
+    /// The network of steps that ask for none in particular.
+    pub network: NetworkMode,
+    /// Name servers for `/etc/resolv.conf` of a step, as text.
+    pub resolv_conf: String,
+    /// `--add-host`: address by name.
+    pub hosts: BTreeMap<String, String>,
+    /// A bundle of certificate authorities in PEM that steps trust; it leaves no trace.
+    pub ca_bundle: Option<PathBuf>,
+    /// The size of `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// `--ulimit`.
+    pub resource_limits: Vec<ResourceLimit>,
+    /// Limits on memory and CPU of each step.
+    pub limits: CgroupLimits,
+    /// How many steps may run at once.
+    pub parallelism: usize,
+}
+
+/// The network of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// A network namespace on the build's bridge.
+    Bridge,
+    /// The host's network.
+    Host,
+    /// Only loopback.
+    None,
+}
+
+/// What a build asks of the program around it.
+pub trait BaseImages: Sync {
+    /// Finds an image in the store or pulls it.
+    fn image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Image, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Takes a progress event.
+    fn event(&self, event: Event);
+}

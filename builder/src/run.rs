@@ -1,0 +1,350 @@
+//! RUN: a command in an ephemeral sandbox, whose changes become a layer.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use mica_dockerfile::{Instruction, RunInstruction, RunNetwork, RunScript, RunSecurity};
+use mica_isolation::network::{Bridge, Lease};
+use mica_isolation::{
+    Capabilities, CgroupLimits, CgroupSpec, Exit, Namespaces, Network, PathPolicy, Process,
+    SandboxSpec, Seccomp, Stdio,
+};
+use mica_oci::{Access, Mount, MountKind};
+use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
+
+use crate::error::ErrorKind;
+use crate::event::{Event, StepId, Stream};
+use crate::history;
+use crate::key::CacheKey;
+use crate::mounts::{RunMounts, StepFiles};
+use crate::request::{BuildRequest, NetworkMode};
+use crate::stage::{StageBuild, Step};
+use crate::state::{DEFAULT_PATH, StageState};
+use crate::variables::proxies;
+
+/// The host name of steps, as BuildKit has it: builds that ask for it find what they expect.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// Returns the host name of steps.
+pub(crate) fn hostname(request: &BuildRequest) -> &str {
+    request
+        .build_args
+        .get("BUILDKIT_SANDBOX_HOSTNAME")
+        .map_or(HOSTNAME, String::as_str)
+}
+
+/// How much of a failed command's output its error shows, in bytes.
+const OUTPUT_TAIL: usize = 4096;
+
+/// A RUN instruction with everything about it resolved.
+struct Command {
+    words: Vec<String>,
+    /// What is shown for the command: its text, not the shell around it.
+    shown: String,
+    /// A script to bind into the sandbox: name and content.
+    script: Option<(String, String)>,
+    network: NetworkMode,
+    security: RunSecurity,
+    mounts: RunMounts,
+}
+
+impl StageBuild<'_, '_> {
+    /// Runs a RUN instruction, or reuses what an earlier build made of it.
+    pub(crate) fn run_command(
+        &self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        run: &RunInstruction,
+        prefix: &str,
+    ) -> Result<(), ErrorKind> {
+        let command = self.command(state, run)?;
+        let step = Step {
+            name: format!("{prefix} {}", instruction.source),
+            created_by: history::run(&shown_arguments(state), &command.words),
+            key: run_key(state, &command),
+        };
+        self.step(state, step, |state, id| self.execute(state, &command, id))
+    }
+
+    fn command(&self, state: &StageState, run: &RunInstruction) -> Result<Command, ErrorKind> {
+        if !run.devices.is_empty() {
+            return Err(ErrorKind::Unsupported("RUN --device".into()));
+        }
+        let (words, shown, script) = match run.script() {
+            RunScript::Exec(words) => (words.clone(), words.join(" "), None),
+            RunScript::Shell(text) => (in_shell(state, &text), text, None),
+            RunScript::File { name, content } => {
+                let path = format!("/dev/pipes/{name}");
+                (in_shell(state, &path), path, Some((name, content)))
+            }
+        };
+        Ok(Command {
+            words,
+            shown,
+            script,
+            network: match run.network {
+                RunNetwork::Default => self.engine.request.sandbox.network,
+                RunNetwork::None => NetworkMode::None,
+                RunNetwork::Host => NetworkMode::Host,
+            },
+            security: run.security,
+            mounts: self.run_mounts(state, run)?,
+        })
+    }
+
+    fn execute(
+        &self,
+        state: &StageState,
+        command: &Command,
+        step: StepId,
+    ) -> Result<Layer, ErrorKind> {
+        let _slot = self.engine.slots.take();
+        let files = StepFiles::new(self.engine.request, command.script.as_ref())?;
+        let mut mounts = files.mounts();
+        let prepared = command.mounts.prepare(self)?;
+        mounts.extend(prepared.mounts.iter().cloned());
+        let init = crate::mounts::init_entries(&mounts);
+        let snapshot = self
+            .engine
+            .store
+            .prepare(&state.stack(), SnapshotKind::Ephemeral, &init)?;
+        let lease = self.lease(command.network)?;
+        let spec = self.sandbox(state, command, &snapshot, mounts, lease.as_ref());
+        let (exit, output) = self.supervise(&spec, &command.shown, step)?;
+        if exit.status.code() != 0 {
+            return Err(ErrorKind::Run {
+                command: command.shown.clone(),
+                code: exit.status.code(),
+                out_of_memory: exit.out_of_memory,
+                output,
+            });
+        }
+        Ok(snapshot.commit()?)
+    }
+
+    /// Starts the sandbox, passes its output on, and waits for its end.
+    fn supervise(
+        &self,
+        spec: &SandboxSpec,
+        shown: &str,
+        step: StepId,
+    ) -> Result<(Exit, String), ErrorKind> {
+        let (stdout, stdout_writer) = pipe()?;
+        let (stderr, stderr_writer) = pipe()?;
+        let stdio = Stdio::Files {
+            stdin: None,
+            stdout: stdout_writer,
+            stderr: stderr_writer,
+        };
+        let failed = |source| ErrorKind::Start {
+            command: shown.to_owned(),
+            source,
+        };
+        let sandbox = mica_isolation::spawn(spec, stdio).map_err(failed)?;
+        let tail = std::sync::Mutex::new(Vec::new());
+        let exit = std::thread::scope(|scope| {
+            let forward = |stream, from| self.forward(step, stream, from, &tail);
+            let errors = scope.spawn(move || forward(Stream::Stderr, stderr));
+            let forward = |stream, from| self.forward(step, stream, from, &tail);
+            forward(Stream::Stdout, stdout);
+            // Both ends are at end of file only when every process of the sandbox is gone or let
+            // go of them; the output is complete from here on.
+            let _ = errors.join();
+            sandbox.wait()
+        });
+        let tail = tail
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok((
+            exit.map_err(failed)?,
+            String::from_utf8_lossy(&tail).into_owned(),
+        ))
+    }
+
+    fn forward(
+        &self,
+        step: StepId,
+        stream: Stream,
+        from: OwnedFd,
+        tail: &std::sync::Mutex<Vec<u8>>,
+    ) {
+        let mut from = File::from(from);
+        let mut buffer = vec![0; 32 * 1024];
+        while let Ok(count) = from.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            let bytes = buffer[..count].to_vec();
+            if let Ok(mut tail) = tail.lock() {
+                tail.extend_from_slice(&bytes);
+                let excess = tail.len().saturating_sub(OUTPUT_TAIL);
+                tail.drain(..excess);
+            }
+            self.engine.host.event(Event::Output {
+                step,
+                stream,
+                bytes,
+            });
+        }
+    }
+
+    fn sandbox(
+        &self,
+        state: &StageState,
+        command: &Command,
+        snapshot: &ActiveSnapshot,
+        mounts: Vec<Mount>,
+        lease: Option<&Lease>,
+    ) -> SandboxSpec {
+        let settings = &self.engine.request.sandbox;
+        let network = match (command.network, lease) {
+            (NetworkMode::Host, _) => Network::Host,
+            (_, Some(lease)) => Network::Bridge(lease.attachment()),
+            _ => Network::None,
+        };
+        let insecure = command.security == RunSecurity::Insecure;
+        let cgroup = (settings.limits != CgroupLimits::default()).then(|| CgroupSpec {
+            path: PathBuf::from("mica").join(format!("build-{}", snapshot.id())),
+            limits: settings.limits.clone(),
+        });
+        SandboxSpec {
+            root: snapshot.mount(Durability::Volatile),
+            mount_point: snapshot.root().to_owned(),
+            root_access: Access::ReadWrite,
+            mounts,
+            shm_size: settings.shm_size,
+            namespaces: Namespaces::private(network),
+            hostname: Some(hostname(self.engine.request).to_owned()),
+            cgroup,
+            paths: if insecure {
+                PathPolicy::default()
+            } else {
+                PathPolicy::default_profile()
+            },
+            process: self.process(state, command, insecure),
+        }
+    }
+
+    fn process(&self, state: &StageState, command: &Command, insecure: bool) -> Process {
+        let settings = &self.engine.request.sandbox;
+        let mut env = environment(state);
+        if state.variables.get("HOSTNAME").is_none() {
+            env.push(format!("HOSTNAME={}", hostname(self.engine.request)));
+        }
+        env.extend(proxies(self.engine.request));
+        env.extend(command.mounts.environment());
+        env.extend(StepFiles::trust(settings));
+        Process {
+            args: command.words.clone(),
+            env,
+            working_directory: state.absolute(".").into(),
+            user: state.config.config.user.clone(),
+            additional_groups: Vec::new(),
+            capabilities: if insecure {
+                Capabilities::ALL
+            } else {
+                Capabilities::DEFAULT
+            },
+            seccomp: if insecure {
+                Seccomp::Unconfined
+            } else {
+                Seccomp::Default
+            },
+            no_new_privileges: false,
+            resource_limits: settings.resource_limits.clone(),
+            terminal: None,
+        }
+    }
+
+    fn lease(&self, network: NetworkMode) -> Result<Option<Lease>, ErrorKind> {
+        if network != NetworkMode::Bridge {
+            return Ok(None);
+        }
+        Ok(Some(
+            self.engine.bridge()?.lease().map_err(ErrorKind::Network)?,
+        ))
+    }
+}
+
+impl crate::engine::Engine<'_> {
+    /// Returns the build's bridge; the first step that needs it makes it.
+    fn bridge(&self) -> Result<&Bridge, ErrorKind> {
+        if let Some(bridge) = self.bridge.get() {
+            return Ok(bridge);
+        }
+        let settings = &self.request.sandbox;
+        let state = settings.runroot.join("network");
+        fs::create_dir_all(&state).map_err(ErrorKind::io("create", &state))?;
+        let bridge = Bridge::ensure(&settings.bridge, &state).map_err(ErrorKind::Network)?;
+        Ok(self.bridge.get_or_init(|| bridge))
+    }
+}
+
+/// The variables of a step: those of the stage, and a search path in any case.
+fn environment(state: &StageState) -> Vec<String> {
+    let mut env = state.variables.entries();
+    if state.variables.get("PATH").is_none() {
+        env.insert(0, format!("PATH={DEFAULT_PATH}"));
+    }
+    env
+}
+
+fn in_shell(state: &StageState, text: &str) -> Vec<String> {
+    let mut words = state.shell();
+    words.push(text.to_owned());
+    words
+}
+
+/// The arguments that a history text names: those that have a value.
+fn shown_arguments(state: &StageState) -> Vec<(String, String)> {
+    let value = |name: &String, own: &Option<String>| {
+        state
+            .variables
+            .get(name)
+            .map(str::to_owned)
+            .or_else(|| own.clone())
+    };
+    let shown = state.arguments.iter();
+    shown
+        .filter_map(|(name, own)| Some((name.clone(), value(name, own)?)))
+        .collect()
+}
+
+/// What decides the result of a RUN step. Proxies, secrets' values and the CA bundle do not.
+fn run_key(state: &StageState, command: &Command) -> CacheKey {
+    let script = command.script.as_ref().map(|(_, content)| content.as_str());
+    let environment = environment(state);
+    CacheKey::of("run")
+        .parent(&state.key)
+        .list("command", command.words.iter().map(String::as_str))
+        .list("script", script)
+        .list("environment", environment.iter().map(String::as_str))
+        .text("directory", &state.absolute("."))
+        .text("user", &state.config.config.user)
+        .text("network", &format!("{:?}", command.network))
+        .text("security", &format!("{:?}", command.security))
+        .list("mounts", command.mounts.inputs().iter().map(String::as_str))
+        .finish()
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), ErrorKind> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|error| ErrorKind::io("create", "a pipe")(error.into()))
+}
+
+/// A bind mount.
+pub(crate) fn bind(
+    source: impl Into<PathBuf>,
+    target: impl Into<PathBuf>,
+    access: Access,
+) -> Mount {
+    Mount {
+        kind: MountKind::Bind {
+            source: source.into(),
+        },
+        target: target.into(),
+        access,
+    }
+}

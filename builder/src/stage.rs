@@ -1,0 +1,319 @@
+//! Interpreting one stage, instruction by instruction.
+
+use std::sync::Arc;
+use std::thread::Scope;
+use std::time::Instant;
+
+use mica_dockerfile::{Escape, Instruction, InstructionKind, Stage};
+use mica_oci::{Platform, Reference};
+use mica_store::{Image, Layer};
+
+use crate::cache;
+use crate::engine::Engine;
+use crate::error::{BuildError, ErrorKind};
+use crate::event::{Event, Outcome, StepId};
+use crate::key::CacheKey;
+use crate::request::{CachePolicy, NamedContext};
+use crate::seal::{BuiltLayer, Seal, Sealed, Sealing};
+use crate::state::StageState;
+
+/// One stage being built.
+pub(crate) struct StageBuild<'s, 'e> {
+    pub(crate) engine: &'e Engine<'e>,
+    pub(crate) scope: &'s Scope<'s, 'e>,
+    pub(crate) stage: usize,
+}
+
+/// A step that makes a layer: what it is called and what decides its result.
+pub(crate) struct Step {
+    /// The name that progress shows.
+    pub(crate) name: String,
+    /// The history's text.
+    pub(crate) created_by: String,
+    /// The key.
+    pub(crate) key: CacheKey,
+}
+
+/// What a stage starts from.
+enum Base {
+    Scratch,
+    Stage(usize),
+    Image(Box<Image>),
+}
+
+impl StageBuild<'_, '_> {
+    /// Builds the stage from its base to its last instruction.
+    pub(crate) fn run(&self) -> Result<StageState, BuildError> {
+        let stage = self.source();
+        let mut state = self.base().map_err(|error| error.at(Some(stage.span)))?;
+        let triggers = self
+            .triggers(&mut state)
+            .map_err(|error| error.at(Some(stage.span)))?;
+        let total = 1 + triggers
+            .iter()
+            .chain(&stage.instructions)
+            .filter(|i| makes_layer(i))
+            .count();
+        let mut number = 1;
+        let own = stage
+            .instructions
+            .iter()
+            .map(|instruction| (instruction, Some(instruction.span)));
+        for (instruction, span) in triggers.iter().map(|trigger| (trigger, None)).chain(own) {
+            let at = |error: ErrorKind| error.at(span.or(Some(stage.span)));
+            if self.engine.is_canceled() {
+                return Err(at(ErrorKind::Canceled(self.engine.stage_name(self.stage))));
+            }
+            if makes_layer(instruction) {
+                number += 1;
+                let prefix = self.prefix(number, total);
+                self.layer(&mut state, instruction, &prefix).map_err(at)?;
+            } else {
+                self.metadata(&mut state, &instruction.kind).map_err(at)?;
+            }
+        }
+        Ok(state)
+    }
+
+    fn source(&self) -> &Stage {
+        &self.engine.dockerfile.stages[self.stage]
+    }
+
+    /// The character that escapes in this Dockerfile.
+    pub(crate) fn escape(&self) -> Escape {
+        self.engine.dockerfile.directives.escape
+    }
+
+    /// `[2/7]`, or `[name 2/7]` where there are several stages.
+    fn prefix(&self, number: usize, total: usize) -> String {
+        match self.engine.dockerfile.stages.len() {
+            1 => format!("[{number}/{total}]"),
+            _ => format!("[{} {number}/{total}]", self.engine.stage_name(self.stage)),
+        }
+    }
+
+    fn layer(
+        &self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        prefix: &str,
+    ) -> Result<(), ErrorKind> {
+        match &instruction.kind {
+            InstructionKind::Run(run) => self.run_command(state, instruction, run, prefix),
+            InstructionKind::Copy(copy) => self.copy(state, &copy.into(), instruction, prefix),
+            InstructionKind::Add(add) => self.copy(state, &add.into(), instruction, prefix),
+            InstructionKind::Workdir(path) => self.workdir(state, path, prefix),
+            _ => unreachable!("only these make layers"),
+        }
+    }
+
+    fn base(&self) -> Result<StageState, ErrorKind> {
+        let stage = self.source();
+        let platform = self.platform(stage)?;
+        let name = self.engine.globals.expand(&stage.base, self.escape())?;
+        match self.resolve_base(&name, &platform)? {
+            Base::Scratch => Ok(StageState::scratch(&platform)),
+            Base::Stage(index) => {
+                let mut state = (*self.engine.wait(self.scope, index)?).clone();
+                state.command_is_own = false;
+                Ok(state)
+            }
+            Base::Image(image) => {
+                let title = format!("{} FROM {name}", self.prefix(1, 1 + self.own_layers(stage)));
+                let step = self.engine.start_step(title);
+                self.timed(step, || Ok((self.image_state(&image)?, Outcome::Done)))
+            }
+        }
+    }
+
+    fn own_layers(&self, stage: &Stage) -> usize {
+        stage
+            .instructions
+            .iter()
+            .filter(|instruction| makes_layer(instruction))
+            .count()
+    }
+
+    fn platform(&self, stage: &Stage) -> Result<Platform, ErrorKind> {
+        match &stage.platform {
+            None => Ok(self.engine.request.platform.clone()),
+            Some(text) => Ok(self.engine.globals.expand(text, self.escape())?.parse()?),
+        }
+    }
+
+    fn resolve_base(&self, name: &str, platform: &Platform) -> Result<Base, ErrorKind> {
+        if name.is_empty() {
+            return Err(ErrorKind::BlankBase(self.source().base.clone()));
+        }
+        if let Some(index) = self.engine.base_stage(self.stage, name) {
+            return Ok(Base::Stage(index));
+        }
+        if name == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        self.image(name, platform)
+            .map(|image| Base::Image(Box::new(image)))
+    }
+
+    /// Finds an image by its name: a named context, the store, or a registry.
+    pub(crate) fn image(&self, name: &str, platform: &Platform) -> Result<Image, ErrorKind> {
+        let contexts = &self.engine.request.named_contexts;
+        if let Some(NamedContext::Image(image)) = contexts.get(name) {
+            return Ok((**image).clone());
+        }
+        let reference: Reference = name.parse().map_err(|source| ErrorKind::Reference {
+            name: name.to_owned(),
+            source,
+        })?;
+        let known = [
+            reference.to_string(),
+            reference.familiar(),
+            reference.familiar_repository(),
+        ];
+        for known in &known {
+            if let Some(NamedContext::Image(image)) = contexts.get(known) {
+                return Ok((**image).clone());
+            }
+        }
+        self.engine
+            .host
+            .image(&reference, platform)
+            .map_err(|source| ErrorKind::Base {
+                reference: reference.familiar(),
+                source,
+            })
+    }
+
+    fn image_state(&self, image: &Image) -> Result<StageState, ErrorKind> {
+        let layers = self.image_layers(image)?;
+        let config = image.config.value().clone();
+        let key = match layers.last() {
+            Some(top) => CacheKey::of("image").text("chain", top.seal.wait()?.chain.0.as_str()),
+            None => CacheKey::of("scratch"),
+        };
+        Ok(StageState::new(config, layers, key.finish()))
+    }
+
+    /// Returns an image's layers, unpacked.
+    pub(crate) fn image_layers(&self, image: &Image) -> Result<Vec<BuiltLayer>, ErrorKind> {
+        let stack = self.engine.store.unpack(image)?;
+        let config = image.config.value();
+        let mut chain = None;
+        let known = config
+            .rootfs
+            .diff_ids
+            .iter()
+            .zip(&image.manifest.value().layers);
+        let seal = |(layer, (diff_id, descriptor)): (Layer, _)| {
+            let id = mica_oci::ChainId::extend(chain.as_ref(), diff_id);
+            chain = Some(id.clone());
+            let descriptor: &mica_oci::Descriptor = descriptor;
+            let sealed = Sealed {
+                chain: id,
+                diff_id: diff_id.clone(),
+                descriptor: descriptor.clone(),
+                created: None,
+            };
+            BuiltLayer {
+                layer,
+                seal: Seal::ready(sealed),
+            }
+        };
+        Ok(stack.layers.into_iter().zip(known).map(seal).collect())
+    }
+
+    /// Takes the base image's ONBUILD triggers: they run once, in the build that meets them.
+    fn triggers(&self, state: &mut StageState) -> Result<Vec<Instruction>, ErrorKind> {
+        let mut instructions = Vec::new();
+        for trigger in std::mem::take(&mut state.config.config.on_build) {
+            let text = format!("FROM scratch\n{trigger}\n");
+            let parsed = mica_dockerfile::parse(&text).map_err(|errors| ErrorKind::Trigger {
+                trigger: trigger.clone(),
+                errors,
+            })?;
+            instructions.extend(
+                parsed
+                    .stages
+                    .into_iter()
+                    .flat_map(|stage| stage.instructions),
+            );
+        }
+        Ok(instructions)
+    }
+
+    /// Runs a step, or takes what an earlier build made of it, and puts its layer on top.
+    pub(crate) fn step(
+        &self,
+        state: &mut StageState,
+        step: Step,
+        execute: impl FnOnce(&StageState, StepId) -> Result<Layer, ErrorKind>,
+    ) -> Result<(), ErrorKind> {
+        let id = self.engine.start_step(step.name);
+        let built = self.timed(id, || {
+            if self.may_reuse()
+                && let Some(built) = cache::find(self.engine.store, &step.key, state.layers.last())?
+            {
+                return Ok((built, Outcome::Cached));
+            }
+            let layer = execute(state, id)?;
+            let (built, thread) = Sealing {
+                store: self.engine.store.clone(),
+                parent: state.layers.last().cloned(),
+                layer,
+                key: step.key.clone(),
+                instruction: step.created_by.clone(),
+                created: self.engine.now,
+            }
+            .start();
+            self.engine.seal_behind(thread);
+            Ok((built, Outcome::Done))
+        })?;
+        state.add_layer(built, step.key, step.created_by);
+        Ok(())
+    }
+
+    fn may_reuse(&self) -> bool {
+        match &self.engine.request.cache {
+            CachePolicy::Use => true,
+            CachePolicy::Ignore => false,
+            CachePolicy::IgnoreStages(stages) => {
+                let name = self.engine.stage_name(self.stage);
+                !stages.iter().any(|stage| stage.eq_ignore_ascii_case(&name))
+            }
+        }
+    }
+
+    fn timed<T>(
+        &self,
+        step: StepId,
+        work: impl FnOnce() -> Result<(T, Outcome), ErrorKind>,
+    ) -> Result<T, ErrorKind> {
+        let start = Instant::now();
+        let result = work();
+        let outcome = result
+            .as_ref()
+            .map_or(Outcome::Failed, |(_, outcome)| *outcome);
+        self.engine.host.event(Event::Finished {
+            step,
+            outcome,
+            elapsed: start.elapsed(),
+        });
+        result.map(|(value, _)| value)
+    }
+
+    /// Waits for another stage.
+    pub(crate) fn other_stage(&self, index: usize) -> Result<Arc<StageState>, ErrorKind> {
+        self.engine.wait(self.scope, index)
+    }
+}
+
+/// Tells whether an instruction makes a layer.
+fn makes_layer(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.kind,
+        InstructionKind::Add(_)
+            | InstructionKind::Copy(_)
+            | InstructionKind::Run(_)
+            | InstructionKind::Workdir(_)
+    )
+}

@@ -1,0 +1,73 @@
+//! What a build asks of the program around it: base images, and someone to look on.
+
+use std::sync::OnceLock;
+
+use mica_builder::{BaseImages, Event};
+use mica_oci::{Platform, Reference};
+use mica_registry_client::{Actions, Registry};
+use mica_store::{Image, Store};
+use tokio::runtime::Runtime;
+
+use super::progress::Display;
+
+/// When a base image is asked for at its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// When the store has none: the default.
+    Missing,
+    /// Always: `--pull`.
+    Always,
+}
+
+/// The store and the registries behind a build.
+pub(crate) struct Host<'h> {
+    pub(crate) store: &'h Store,
+    pub(crate) display: &'h Display,
+    pub(crate) pull: Pull,
+    /// Makes the registry client; most builds never need it.
+    pub(crate) connect: &'h (dyn Fn() -> Result<Registry, Failure> + Sync),
+    pub(crate) connection: OnceLock<(Registry, Runtime)>,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Host<'_> {
+    fn stored(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Failure> {
+        let Some(target) = self.store.resolve_tag(reference)? else {
+            return Ok(None);
+        };
+        let image = self.store.image(&target, Some(platform))?;
+        Ok(image
+            .config
+            .value()
+            .platform()
+            .satisfies(platform)
+            .then_some(image))
+    }
+
+    fn connection(&self) -> Result<&(Registry, Runtime), Failure> {
+        if let Some(connection) = self.connection.get() {
+            return Ok(connection);
+        }
+        let connection = ((self.connect)()?, Runtime::new()?);
+        Ok(self.connection.get_or_init(|| connection))
+    }
+}
+
+impl BaseImages for Host<'_> {
+    fn image(&self, reference: &Reference, platform: &Platform) -> Result<Image, Failure> {
+        if self.pull == Pull::Missing
+            && let Some(image) = self.stored(reference, platform)?
+        {
+            return Ok(image);
+        }
+        let (registry, runtime) = self.connection()?;
+        let source = registry.repository(reference, Actions::Pull);
+        let pull = mica_store::pull(self.store, &source, reference, platform, &());
+        Ok(runtime.block_on(pull)?)
+    }
+
+    fn event(&self, event: Event) {
+        self.display.event(event);
+    }
+}

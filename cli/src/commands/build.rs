@@ -1,0 +1,196 @@
+//! `mica build`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use clap::Args;
+use mica_registry_client::Actions;
+
+use crate::build::{self, BuildFailure, Display, Host, Output, Pull, Style};
+use crate::exit::Exit;
+use crate::failure::{CliError, Failure, Outcome};
+use crate::session::Session;
+
+/// Build an image from a Dockerfile
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    /// Name and optionally a tag (format: "name:tag")
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Vec<String>,
+    /// Name of the Dockerfile (default: "PATH/Dockerfile"); - reads it from standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+    /// Set build-time variables
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Additional build contexts (e.g., name=path, name=docker-image://x, name=oci-layout://dir)
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub(crate) build_context: Vec<String>,
+    /// Set the target build stage to build
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Set metadata for an image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Set target platform for build
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Do not use cache when building the image
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Do not cache specified stages
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Always attempt to pull all referenced images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Suppress the build output and print image ID on success
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Set type of progress output
+    #[arg(long, value_enum)]
+    progress: Option<Style>,
+    /// Output destination (format: "type=oci,dest=path")
+    #[arg(short, long, value_name = "SPEC")]
+    output: Vec<String>,
+    /// Keep the image in the store: shorthand for "--output=type=docker", and always so here
+    #[arg(long)]
+    load: bool,
+    /// Shorthand for "--output=type=registry"
+    #[arg(long)]
+    push: bool,
+    /// Write the image ID to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) secret: Vec<String>,
+    /// Set the networking mode for the RUN instructions during build
+    #[arg(long, default_value = "default")]
+    pub(crate) network: String,
+    /// Add a custom host-to-IP mapping (format: "host:ip")
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
+    /// Certificate authorities that RUN steps trust: "host" or a PEM file; leaves no trace
+    #[arg(long, value_name = "host|FILE")]
+    pub(crate) ca_bundle: Option<String>,
+    /// Shared memory size for build containers
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+    /// Ulimit options
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+    /// Memory limit of each step
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<String>,
+    /// CPU shares of each step (relative weight)
+    #[arg(short = 'c', long, value_name = "SHARES")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// The context: a directory, or - for an archive or a Dockerfile on standard input
+    #[arg(value_name = "PATH | -")]
+    context: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
+    let outputs = args
+        .output
+        .iter()
+        .map(|text| Output::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let context = build::open_context(&args.context, args.file.as_deref())?;
+    let store = session.store()?;
+    let named = build::named_contexts(&args.build_context, session, &store)?;
+    let request = build::request(args, session, &context, named)?;
+    let display = display(args, session)?;
+    let connect = || session.registry().map_err(|failure| failure.error);
+    let host = Host {
+        store: &store,
+        display: &display,
+        pull: if args.pull {
+            Pull::Always
+        } else {
+            Pull::Missing
+        },
+        connect: &connect,
+        connection: OnceLock::new(),
+    };
+    let built = mica_builder::build(&store, &request, &host).map_err(|error| {
+        let report = build::report(&error, &request.dockerfile);
+        Failure::from(BuildFailure::new(&report)).or_hint(|| report.hint)
+    })?;
+    let image = built.image;
+    if !args.quiet {
+        display.message(&format!("=> writing image {}", image.id()));
+        for tag in &request.tags {
+            display.message(&format!("=> naming to {tag}"));
+        }
+    }
+    for output in &outputs {
+        output.write(&store, &image, &request.tags, session.printer)?;
+    }
+    if let Some(path) = &args.iidfile {
+        let failed = |source| CliError::File {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        fs::write(path, image.id().as_str()).map_err(failed)?;
+    }
+    if args.push || outputs.contains(&Output::Registry) {
+        push(session, &store, &image, &request.tags)?;
+    }
+    if args.quiet {
+        session.printer.line(image.id().as_str())?;
+    }
+    Ok(Exit::Success)
+}
+
+fn push(
+    session: &Session,
+    store: &mica_store::Store,
+    image: &mica_store::Image,
+    tags: &[mica_oci::Reference],
+) -> Result<(), Failure> {
+    if tags.is_empty() {
+        let message = "tag is needed when pushing to registry: add --tag".into();
+        return Err(CliError::Arguments { message }.into());
+    }
+    let registry = session.registry()?;
+    for tag in tags {
+        let repository = registry.repository(tag, Actions::PullPush);
+        session.block_on(mica_store::push(store, image, &repository, tag, &()))??;
+    }
+    Ok(())
+}
+
+fn display(args: &BuildArgs, session: &Session) -> Result<Display, CliError> {
+    let chosen = match (args.quiet, args.progress) {
+        (true, _) => Style::Quiet,
+        (false, Some(style)) => style,
+        (false, None) => style_of_environment(session)?,
+    };
+    let printer = session.printer.as_messages();
+    Ok(match chosen {
+        Style::Quiet => Display::quiet(),
+        Style::Tty => Display::live(printer),
+        Style::Auto if printer.is_terminal() => Display::live(printer),
+        Style::Auto | Style::Plain => Display::plain(Box::new(printer)),
+    })
+}
+
+fn style_of_environment(session: &Session) -> Result<Style, CliError> {
+    const VARIABLE: &str = "BUILDKIT_PROGRESS";
+    let Some(value) = session.environment.variable(VARIABLE) else {
+        return Ok(Style::Auto);
+    };
+    <Style as clap::ValueEnum>::from_str(&value, true).map_err(|reason| CliError::Variable {
+        variable: VARIABLE,
+        value,
+        reason,
+    })
+}

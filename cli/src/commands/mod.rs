@@ -1,0 +1,52 @@
+//! The commands, one a file, and what several of them need.
+
+mod arguments;
+mod attach;
+pub(crate) mod build;
+mod commit;
+mod completion;
+mod cp;
+mod create;
+mod diff;
+mod exec;
+mod filter;
+mod groups;
+mod history;
+mod image_json;
+mod images;
+mod info;
+mod inspect;
+mod load;
+mod login;
+mod logout;
+mod logs;
+mod names;
+mod pause;
+mod port;
+mod prune;
+mod ps;
+mod ps_filter;
+pub(crate) mod pull;
+mod push;
+mod rename;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stats;
+mod stop;
+mod tag;
+mod time;
+mod top;
+mod tree;
+pub(crate) mod values;
+mod version;
+mod volume;
+mod wait;
+
+use names::{Shown, container_failure, find, for_each, for_each_named, is_no_such_container};
+use names::{registry_name, shorten};
+
+pub(crate) use arguments::{Parsed, parse};
+pub(crate) use tree::Arguments;

@@ -1,0 +1,113 @@
+//! `mica pull`.
+
+use clap::Args;
+use mica_oci::{Platform, Reference};
+use mica_registry_client::Actions;
+use mica_store::{Image, Store};
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::printer::Printer;
+use crate::progress::{Direction, TransferProgress, Verbosity};
+use crate::session::Session;
+
+/// Download an image from a registry
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// Set platform if server is multi-platform capable
+    #[arg(long)]
+    platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    quiet: bool,
+    /// The image
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    name: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &PullArgs, session: &Session) -> Outcome {
+    let reference: Reference = args.name.parse()?;
+    let platform = session.environment.platform(args.platform.as_deref())?;
+    let store = session.store()?;
+    let verbosity = if args.quiet {
+        Verbosity::Quiet
+    } else {
+        Verbosity::Normal
+    };
+    if verbosity == Verbosity::Normal && reference.digest().is_none() && !has_tag(&args.name) {
+        session.printer.line("Using default tag: latest")?;
+    }
+    let platform = platform.as_ref();
+    pull(
+        session,
+        session.printer,
+        &store,
+        &reference,
+        platform,
+        verbosity,
+    )?;
+    session.printer.line(reference.to_string())?;
+    Ok(Exit::Success)
+}
+
+fn has_tag(name: &str) -> bool {
+    name.rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains(':'))
+}
+
+/// Pulls an image that a build names, quietly: the build has its own display.
+pub(crate) fn pull_for_build(
+    session: &Session,
+    store: &Store,
+    reference: &Reference,
+) -> Result<Image, Failure> {
+    pull(
+        session,
+        session.printer,
+        store,
+        reference,
+        None,
+        Verbosity::Quiet,
+    )
+}
+
+/// Pulls an image into the store; `run` and `create` do so too, for an image that is not there.
+pub(super) fn pull(
+    session: &Session,
+    printer: Printer,
+    store: &Store,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    verbosity: Verbosity,
+) -> Result<Image, Failure> {
+    let _held = store.hold()?;
+    let repository = session.registry()?.repository(reference, Actions::Pull);
+    let host = Platform::host();
+    let progress = TransferProgress::new(printer, Direction::Pull, verbosity);
+    let former = store.resolve_tag(reference)?;
+    if verbosity == Verbosity::Normal {
+        let version = reference.tag().map(str::to_owned);
+        let version = version.or_else(|| reference.digest().map(ToString::to_string));
+        let (version, repository) = (version.unwrap_or_default(), reference.repository());
+        printer.line(format!("{version}: Pulling from {repository}"))?;
+    }
+    let platform = platform.unwrap_or(&host);
+    let pulled = mica_store::pull(store, &repository, reference, platform, &progress);
+    let image = session.block_on(pulled)??;
+    if verbosity == Verbosity::Normal {
+        let is_known = former.is_some() && former == store.resolve_tag(reference)?;
+        let news = if is_known {
+            "Image is up to date"
+        } else {
+            "Downloaded newer image"
+        };
+        let digest = progress
+            .resolved()
+            .unwrap_or_else(|| image.target.digest.clone());
+        printer.line(format!("Digest: {digest}"))?;
+        printer.line(format!("Status: {news} for {}", reference.familiar()))?;
+    }
+    Ok(image)
+}

@@ -1,0 +1,56 @@
+//! `mica push`.
+
+use clap::Args;
+use mica_oci::Reference;
+use mica_registry_client::Actions;
+
+use crate::exit::Exit;
+use crate::failure::{CliError, Outcome};
+use crate::progress::{Direction, TransferProgress, Verbosity};
+use crate::session::Session;
+
+/// Upload an image to a registry
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// Suppress verbose output
+    #[arg(short, long)]
+    quiet: bool,
+    /// The image
+    #[arg(value_name = "NAME[:TAG]")]
+    name: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &PushArgs, session: &Session) -> Outcome {
+    let reference: Reference = args.name.parse()?;
+    let Some(tag) = reference.tag().filter(|_| reference.digest().is_none()) else {
+        let message = "cannot push a digest reference".into();
+        return Err(CliError::Arguments { message }.into());
+    };
+    let store = session.store()?;
+    let _held = store.hold()?;
+    let image = store.find(&args.name)?;
+    let verbosity = if args.quiet {
+        Verbosity::Quiet
+    } else {
+        Verbosity::Normal
+    };
+    if verbosity == Verbosity::Normal {
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let name = format!("{registry}/{repository}");
+        session
+            .printer
+            .line(format!("The push refers to repository [{name}]"))?;
+    }
+    let repository = session
+        .registry()?
+        .repository(&reference, Actions::PullPush);
+    let progress = TransferProgress::new(session.printer, Direction::Push, verbosity);
+    let pushed = mica_store::push(&store, &image, &repository, &reference, &progress);
+    let manifest = session.block_on(pushed)??;
+    session.printer.line(match verbosity {
+        Verbosity::Quiet => reference.to_string(),
+        Verbosity::Normal => format!("{tag}: digest: {} size: {}", manifest.digest, manifest.size),
+    })?;
+    Ok(Exit::Success)
+}

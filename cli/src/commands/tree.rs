@@ -1,0 +1,178 @@
+//! The command tree: docker's verbs.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
+use super::volume::VolumeCommand;
+use super::{
+    attach, build, commit, completion, cp, create, diff, exec, history, images, info, inspect,
+    load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run, save, start,
+    stats, stop, tag, top, version, volume, wait,
+};
+use crate::failure::Outcome;
+use crate::session::Session;
+
+/// Build, store, inspect, run and ship container images
+#[derive(Parser, Debug)]
+#[command(
+    name = "mica",
+    version,
+    disable_version_flag = true,
+    subcommand_required = true
+)]
+pub(crate) struct Arguments {
+    /// Where images and containers are kept
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Where state that ends with a boot is kept
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) runroot: Option<PathBuf>,
+    /// Print version information and quit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// A command.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create and run a new container from an image
+    Run(Box<run::RunArgs>),
+    /// Execute a command in a running container
+    Exec(exec::ExecArgs),
+    /// List containers
+    Ps(ps::PsArgs),
+    /// Build an image from a Dockerfile
+    Build(Box<build::BuildArgs>),
+    /// Download an image from a registry
+    Pull(pull::PullArgs),
+    /// Upload an image to a registry
+    Push(push::PushArgs),
+    /// List images
+    Images(images::ImagesArgs),
+    /// Authenticate to a registry
+    Login(login::LoginArgs),
+    /// Log out from a registry
+    Logout(logout::LogoutArgs),
+    /// Show the version information
+    Version(version::VersionArgs),
+    /// Display what the host allows, and what is in the store
+    Info(info::InfoArgs),
+    /// Manage builds
+    #[command(subcommand, visible_alias = "buildx")]
+    Builder(Box<BuilderCommand>),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(Box<ContainerCommand>),
+    /// Manage images
+    #[command(subcommand)]
+    Image(Box<ImageCommand>),
+    /// Manage mica
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(attach::AttachArgs),
+    /// Create a new image from a container's changes
+    Commit(commit::CommitArgs),
+    /// Generate the autocompletion script for the specified shell
+    Completion(completion::CompletionArgs),
+    /// Copy files/folders from a container to the local filesystem
+    Cp(cp::CpArgs),
+    /// Create a new container
+    Create(Box<create::CreateArgs>),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(diff::DiffArgs),
+    /// Show the history of an image
+    History(history::HistoryArgs),
+    /// Return low-level information on images, containers and volumes
+    Inspect(inspect::InspectArgs),
+    /// Kill one or more running containers
+    Kill(stop::KillArgs),
+    /// Load an image from a tar archive or STDIN
+    Load(load::LoadArgs),
+    /// Fetch the logs of a container
+    Logs(logs::LogsArgs),
+    /// Pause all processes within one or more containers
+    Pause(pause::PauseArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(port::PortArgs),
+    /// Rename a container
+    Rename(rename::RenameArgs),
+    /// Restart one or more containers
+    Restart(stop::StopArgs),
+    /// Remove one or more containers
+    Rm(rm::RmArgs),
+    /// Remove one or more images
+    Rmi(rmi::RmiArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(save::SaveArgs),
+    /// Start one or more stopped containers
+    Start(start::StartArgs),
+    /// Display resource usage statistics of containers
+    Stats(stats::StatsArgs),
+    /// Stop one or more running containers
+    Stop(stop::StopArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(tag::TagArgs),
+    /// Display the running processes of a container
+    Top(top::TopArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(pause::PauseArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(wait::WaitArgs),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(&self, session: &Session) -> Outcome {
+        match self {
+            Self::Run(args) => run::run(args, session),
+            Self::Exec(args) => exec::run(args, session),
+            Self::Ps(args) => ps::run(args, session),
+            Self::Build(args) => build::run(args, session),
+            Self::Pull(args) => pull::run(args, session),
+            Self::Push(args) => push::run(args, session),
+            Self::Images(args) => images::run(args, session),
+            Self::Login(args) => login::run(args, session),
+            Self::Logout(args) => logout::run(args, session),
+            Self::Version(args) => version::run(args, session),
+            Self::Info(args) => info::run(args, session),
+            Self::Builder(command) => command.run(session),
+            Self::Container(command) => command.run(session),
+            Self::Image(command) => command.run(session),
+            Self::System(command) => command.run(session),
+            Self::Volume(command) => volume::run(command, session),
+            Self::Attach(args) => attach::run(args, session),
+            Self::Commit(args) => commit::run(args, session),
+            Self::Completion(args) => completion::run(args, session),
+            Self::Cp(args) => cp::run(args, session),
+            Self::Create(args) => create::run(args, session),
+            Self::Diff(args) => diff::run(args, session),
+            Self::History(args) => history::run(args, session),
+            Self::Inspect(args) => inspect::run(args, None, session),
+            Self::Kill(args) => stop::kill(args, session),
+            Self::Load(args) => load::run(args, session),
+            Self::Logs(args) => logs::run(args, session),
+            Self::Pause(args) => pause::pause(args, session),
+            Self::Port(args) => port::run(args, session),
+            Self::Rename(args) => rename::run(args, session),
+            Self::Restart(args) => stop::restart(args, session),
+            Self::Rm(args) => rm::run(args, session),
+            Self::Rmi(args) => rmi::run(args, session),
+            Self::Save(args) => save::run(args, session),
+            Self::Start(args) => start::run(args, session),
+            Self::Stats(args) => stats::run(args, session),
+            Self::Stop(args) => stop::stop(args, session),
+            Self::Tag(args) => tag::run(args, session),
+            Self::Top(args) => top::run(args, session),
+            Self::Unpause(args) => pause::unpause(args, session),
+            Self::Wait(args) => wait::run(args, session),
+        }
+    }
+}

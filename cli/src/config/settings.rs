@@ -1,0 +1,147 @@
+//! How registries are reached: mica's own `config.json`, and variables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use mica_registry_client::{Credentials, Mirror, PlainHttp, Proxies, RegistryConfig, TlsRoots};
+use serde::Deserialize;
+
+use super::Environment;
+use crate::failure::CliError;
+
+/// Mica's own `config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Settings {
+    /// Where else to pull from, by registry.
+    mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries that may be spoken to without TLS.
+    insecure_registries: BTreeSet<String>,
+}
+
+const MIRROR: &str = "MICA_MIRROR";
+
+impl Settings {
+    /// Reads the file, if there is one, and the variables.
+    ///
+    /// `MICA_MIRROR` holds `REGISTRY=MIRROR` pairs, separated by spaces or commas; they come
+    /// before the file's mirrors.
+    pub(crate) fn read(environment: Environment) -> Result<Self, CliError> {
+        let path = environment.mica_config();
+        let mut settings = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|source| CliError::Configuration { path, source })?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
+            Err(source) => {
+                return Err(CliError::File {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        if let Some(value) = environment.variable(MIRROR) {
+            settings.add_mirrors(&value)?;
+        }
+        Ok(settings)
+    }
+
+    fn add_mirrors(&mut self, value: &str) -> Result<(), CliError> {
+        for pair in value
+            .split([' ', ','])
+            .filter(|pair| !pair.is_empty())
+            .rev()
+        {
+            let Some((registry, mirror)) = pair.split_once('=') else {
+                return Err(CliError::Variable {
+                    variable: MIRROR,
+                    value: value.to_owned(),
+                    reason: "expected REGISTRY=MIRROR".into(),
+                });
+            };
+            let mirrors = self.mirrors.entry(registry.to_owned()).or_default();
+            mirrors.insert(0, mirror.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Says how registries are reached. Credentials are looked for when a registry asks.
+    pub(crate) fn registry_config(
+        &self,
+        environment: Environment,
+        warn: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<RegistryConfig, CliError> {
+        let proxy = |upper: &str| {
+            let lower = environment.variable(&upper.to_lowercase());
+            lower.or_else(|| environment.variable(upper))
+        };
+        Ok(RegistryConfig {
+            credentials: Arc::new(move |host| match super::find(environment, host) {
+                Ok(credentials) => credentials,
+                Err(error) => {
+                    warn(&error.to_string());
+                    Credentials::Anonymous
+                }
+            }),
+            mirrors: self.parsed_mirrors()?,
+            plain_http: match self.insecure_registries.is_empty() {
+                true => PlainHttp::LoopbackOnly,
+                false => PlainHttp::Hosts(self.insecure_registries.clone()),
+            },
+            tls_roots: tls_roots(environment),
+            proxies: Proxies {
+                // The upper case variable can be set by a remote client of a CGI program.
+                http: environment.variable("http_proxy"),
+                https: proxy("HTTPS_PROXY"),
+                no_proxy: proxy("NO_PROXY"),
+            },
+            ..RegistryConfig::default()
+        })
+    }
+
+    fn parsed_mirrors(&self) -> Result<BTreeMap<String, Vec<Mirror>>, CliError> {
+        let parse = |text: &String| {
+            text.parse::<Mirror>().map_err(|error| CliError::Arguments {
+                message: error.to_string(),
+            })
+        };
+        self.mirrors
+            .iter()
+            .map(|(registry, mirrors)| {
+                Ok((
+                    registry.clone(),
+                    mirrors.iter().map(parse).collect::<Result<_, _>>()?,
+                ))
+            })
+            .collect()
+    }
+}
+
+fn tls_roots(environment: Environment) -> TlsRoots {
+    match environment.path("SSL_CERT_FILE") {
+        Some(bundle) => TlsRoots {
+            bundles: vec![bundle],
+            extra_pem: Vec::new(),
+        },
+        None => TlsRoots::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_the_variable_come_first() {
+        let mut settings: Settings =
+            serde_json::from_str(r#"{"mirrors": {"docker.io": ["c"]}}"#).unwrap();
+        settings
+            .add_mirrors("docker.io=a, docker.io=http://b:1,quay.io=q")
+            .unwrap();
+        assert_eq!(settings.mirrors["docker.io"], ["a", "http://b:1", "c"]);
+        assert_eq!(settings.mirrors["quay.io"], ["q"]);
+        assert!(settings.add_mirrors("nonsense").is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! What a user can do about the errors of the rooms below.
+
+use std::error::Error;
+
+use mica_registry_client::{ConnectFailure, Hint, RegistryError};
+use mica_store::StoreError;
+
+/// Looks for a known error among `error` and its causes, and says what can be done about it.
+pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut current = Some(error);
+    while let Some(cause) = current {
+        let hint = match (cause.downcast_ref(), registry_error(cause)) {
+            (Some(error), _) => of_store(error),
+            (_, Some(error)) => of_registry(error),
+            _ => None,
+        };
+        if hint.is_some() {
+            return hint;
+        }
+        current = cause.source();
+    }
+    None
+}
+
+/// The cause of a registry's error may be another one in a box.
+fn registry_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e RegistryError> {
+    let boxed = error.downcast_ref::<Box<RegistryError>>();
+    error.downcast_ref().or(boxed.map(Box::as_ref))
+}
+
+/// Tells whether an error says all about its causes already: those of a failed connection repeat
+/// its classification in the words of four libraries.
+pub(crate) fn covers_its_causes(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        registry_error(error),
+        Some(RegistryError::Connect { failure, .. }) if *failure != ConnectFailure::Broken
+    )
+}
+
+/// Suggests names that are much like the one that was not found.
+pub(crate) fn near_names(near: &[String]) -> Option<String> {
+    match near {
+        [] => None,
+        [name] => Some(format!("did you mean `{name}`?")),
+        names => Some(format!("names like it: {}", names.join(", "))),
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::NotFound { near, .. } => {
+            near_names(near).or_else(|| Some("`mica images` lists what there is".into()))
+        }
+        StoreError::Ambiguous { .. } => Some("give more digits of the ID".into()),
+        StoreError::Platform { .. } => Some("choose one of them with --platform".into()),
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("run as root, or choose a store of your own with --root".into())
+        }
+        StoreError::Version { .. } => Some("choose another store with --root".into()),
+        _ => None,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> Option<String> {
+    let text = match error.hint()? {
+        Hint::Login => return Some(log_in(error)),
+        Hint::Certificate => {
+            "add the registry's certificate authority to the system's, or set SSL_CERT_FILE"
+        }
+        Hint::PlainHttp => {
+            "name the registry in `insecure-registries` of mica's config.json if it speaks plain HTTP"
+        }
+        Hint::Name if is_connect(error) => "check the registry's host name",
+        Hint::Name => "check the name and the tag; a private repository needs `mica login`",
+        Hint::Unreachable => "check that the registry runs and that its address and port are right",
+    };
+    Some(text.to_owned())
+}
+
+fn log_in(error: &RegistryError) -> String {
+    let registry = match error {
+        RegistryError::Status { request, .. } => &request.registry,
+        _ => "REGISTRY",
+    };
+    format!("log in with `mica login {registry}`, or with an account that may do this")
+}
+
+fn is_connect(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        RegistryError::Connect {
+            failure: ConnectFailure::NoSuchHost,
+            ..
+        }
+    )
+}

@@ -1,0 +1,69 @@
+//! The conformance packs, where they are beside the checkout.
+
+use std::process::Command;
+
+use mica_tests::{Machine, Outcome, Skip, mica, needs, repository, run};
+
+fn pack() -> Result<std::path::PathBuf, Skip> {
+    needs(&["python3", "busybox"])?;
+    let path = repository().join("../shared/conformance");
+    if path.is_dir() {
+        Ok(path)
+    } else {
+        Err(Skip("../shared/conformance is not there".into()))
+    }
+}
+
+/// BuildKit's integration suite, recorded. `tests/conformance-open.txt` names the cases that wait for
+/// a capability which is not built yet, `tests/conformance-exceptions.txt` those that are held to be
+/// wrong; every other case has to pass.
+pub(crate) fn dockerfile() -> Outcome {
+    let pack = pack()?;
+    let machine = Machine::new();
+    let bases = machine.path("bases");
+    run(Command::new("python3")
+        .arg(pack.join("base/mkbase.py"))
+        .arg(&bases))
+    .ok();
+    for base in ["busybox.tar", "alpine.tar"] {
+        machine.ok([
+            "load",
+            "-q",
+            "-i",
+            bases.join(base).to_str().expect("UTF-8"),
+        ]);
+    }
+    machine.ok(["tag", "busybox:latest", "busybox:stable-musl"]);
+    let left_out = machine.path("left-out.txt");
+    let mut lines = String::new();
+    for list in ["conformance-open.txt", "conformance-exceptions.txt"] {
+        let path = repository().join("tests").join(list);
+        lines += &std::fs::read_to_string(path).expect("the list is in the repository");
+    }
+    std::fs::write(&left_out, lines).expect("the directory is ours");
+    let build = format!(
+        "{} --root {} --runroot {} build -q -f {{dockerfile}} {{flags}} --output type=oci,dest={{oci}} {{context}}",
+        mica().display(),
+        machine.root().display(),
+        machine.path("run").display(),
+    );
+    let mut runner = Command::new("python3");
+    runner
+        .arg(pack.join("run_dockerfile.py"))
+        .args(["--build", &build, "--jobs", "2"]);
+    runner
+        .arg("--bases")
+        .arg(&bases)
+        .arg("--exceptions")
+        .arg(&left_out);
+    let finished = run(runner.env("HOME", machine.path("home")));
+    #[expect(clippy::print_stdout, reason = "the pack's own counts")]
+    {
+        println!(
+            "conformance dockerfile: {}",
+            finished.stdout.lines().last().unwrap_or_default()
+        );
+    }
+    finished.ok();
+    Ok(())
+}

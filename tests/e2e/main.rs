@@ -1,0 +1,62 @@
+//! One binary, one module per command. A file of this folder that is not listed here fails
+//! `structure::every_file_is_a_module`.
+
+mod archives;
+mod build;
+mod commit;
+mod conformance;
+mod containers;
+mod errors;
+mod images;
+mod kill;
+mod limits;
+mod network;
+mod registry;
+mod structure;
+mod terminal;
+
+use mica_tests::{Test, run_tests};
+
+/// Names the tests of a module.
+macro_rules! tests {
+    ($($module:ident: $($name:ident),+ $(,)?;)+) => {
+        &[$($(Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            body: $module::$name,
+        }),+),+]
+    };
+}
+
+const TESTS: &[Test] = tests! {
+    structure: every_file_is_a_module, arrows_point_one_way;
+    build: helloworld_steps, second_build_reuses_everything, one_changed_file, sandbox_is_closed,
+        multi_stage, copy_rules, ignore_file, heredocs, secrets_leave_no_trace, cache_mounts,
+        no_tools_in_layers, parallel_stages;
+    images: listing, inspect_formats, history, tags_and_removal;
+    containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
+        stop_and_restart, exit_codes;
+    commit: only_the_containers_changes;
+    network: published_port, shared_with_container, host_and_none, reaches_another_container;
+    limits: memory, processes, cpu;
+    registry: login_push_pull, peers_accept_what_was_pushed, wrong_password, loopback_http;
+    archives: save_and_load, docker_loads, podman_loads;
+    terminal: run_it, exec_it, progress;
+    errors: build_errors, command_line_errors, run_errors, registry_errors;
+    kill: builds, pulls_and_pushes;
+    conformance: dockerfile;
+};
+
+fn main() {
+    // SAFETY: geteuid(2) cannot fail and takes no pointers.
+    #[expect(unsafe_code, reason = "geteuid(2)")]
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        #[expect(clippy::print_stdout, reason = "the reason for the skip")]
+        {
+            println!("skipped: e2e: needs root");
+            println!("0 passed, 0 failed, {} skipped", TESTS.len());
+        }
+        return;
+    }
+    std::process::exit(run_tests(TESTS));
+}

@@ -1,0 +1,137 @@
+//! `mica login`, `push`, `pull` against Debian's docker-registry.
+
+use std::process::Command;
+
+use mica_tests::{Machine, Outcome, Registry, needs, run};
+
+const USER: &str = "alice";
+const PASSWORD: &str = "open sesame";
+
+fn login(machine: &Machine, registry: &Registry) {
+    let arguments = ["login", "-u", USER, "--password-stdin", &registry.address];
+    let login = machine.mica_with_input(arguments, PASSWORD.as_bytes());
+    assert!(login.ok().contains("Login Succeeded"), "{login}");
+}
+
+pub(crate) fn login_push_pull() -> Outcome {
+    let registry = Registry::with_user(USER, PASSWORD)?;
+    let machine = Machine::with_busybox();
+    login(&machine, &registry);
+    let config = std::fs::read_to_string(machine.path("home/.docker/config.json"));
+    let config: serde_json::Value =
+        serde_json::from_str(&config.expect("login wrote it")).expect("it is JSON");
+    assert!(
+        config["auths"][&registry.address]["auth"].is_string(),
+        "{config}"
+    );
+    let name = format!("{}/team/app:v1", registry.address);
+    machine.build(
+        &name,
+        "FROM busybox\nRUN echo shipped > /f\nCMD [\"cat\", \"/f\"]\n",
+        &[],
+    );
+    let pushed = machine.mica(["push", &name]);
+    assert!(pushed.ok().contains("v1: digest: sha256:"), "{pushed}");
+    assert!(
+        machine
+            .mica(["push", &name])
+            .ok()
+            .contains("digest: sha256:")
+    );
+    let other = Machine::new();
+    login(&other, &registry);
+    let pulled = other.mica(["pull", &name]);
+    assert!(pulled.ok().contains("Digest: sha256:"), "{pulled}");
+    assert_eq!(pulled.stdout.lines().last(), Some(name.as_str()));
+    assert_eq!(other.ok(["run", "--rm", &name]), "shipped");
+    let id = "{{.Id}}";
+    assert_eq!(
+        other.ok(["inspect", "-f", id, &name]),
+        machine.ok(["inspect", "-f", id, &name])
+    );
+    assert!(
+        other
+            .mica(["pull", &name])
+            .ok()
+            .contains("Image is up to date")
+    );
+    other.ok(["logout", &registry.address]);
+    other
+        .mica(["pull", &format!("{}/team/app:v2", registry.address)])
+        .fails(1, &["authentication required"]);
+    Ok(())
+}
+
+pub(crate) fn peers_accept_what_was_pushed() -> Outcome {
+    needs(&["skopeo", "umoci", "podman"])?;
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let name = format!("{}/app:v1", registry.address);
+    machine.build(
+        &name,
+        "FROM busybox\nRUN rm /bin/ls && mkdir /d && ln -s x /d/l && chmod 1777 /d\n",
+        &[],
+    );
+    machine.ok(["push", "-q", &name]);
+    let docker = format!("docker://{name}");
+    run(Command::new("skopeo").args(["inspect", "--tls-verify=false", &docker])).ok();
+    let layout = format!("oci:{}:v1", machine.path("layout").display());
+    run(Command::new("skopeo").args(["copy", "-q", "--src-tls-verify=false", &docker, &layout]))
+        .ok();
+    let image = format!("{}:v1", machine.path("layout").display());
+    run(Command::new("umoci")
+        .args(["unpack", "--image", &image])
+        .arg(machine.path("bundle")))
+    .ok();
+    let root = machine.path("bundle/rootfs");
+    assert!(root.join("d/l").is_symlink() && !root.join("bin/ls").exists());
+    let storage = machine.path("podman");
+    let mut podman = Command::new("podman");
+    podman
+        .arg("--root")
+        .arg(storage.join("root"))
+        .arg("--runroot")
+        .arg(storage.join("run"));
+    podman.args([
+        "--storage-driver",
+        "vfs",
+        "pull",
+        "-q",
+        "--tls-verify=false",
+        &name,
+    ]);
+    run(&mut podman).ok();
+    Ok(())
+}
+
+pub(crate) fn wrong_password() -> Outcome {
+    let registry = Registry::with_user(USER, PASSWORD)?;
+    let machine = Machine::new();
+    let arguments = ["login", "-u", USER, "--password-stdin", &registry.address];
+    let login = machine.mica_with_input(arguments, b"guess");
+    login.fails(1, &["unauthorized", &registry.address]);
+    assert!(!login.stderr.contains("guess"), "{login}");
+    assert!(
+        !machine.path("home/.docker/config.json").exists(),
+        "nothing was stored"
+    );
+    Ok(())
+}
+
+/// `FROM` takes what the store has, and asks the mirror of the hub otherwise.
+pub(crate) fn loopback_http() -> Outcome {
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let name = format!("{}/library/tiny:latest", registry.address);
+    machine.build(&name, "FROM busybox\nCMD [\"echo\", \"tiny\"]\n", &[]);
+    machine.ok(["push", "-q", &name]);
+    let other = Machine::new();
+    let context = other.context("c", &[("Dockerfile", "FROM tiny\nRUN true\n")]);
+    let mut build = other.command(["build", "-q", "-t", "x"]);
+    build
+        .arg(&context)
+        .env("MICA_MIRROR", format!("docker.io={}", registry.address));
+    run(&mut build).ok();
+    assert_eq!(other.ok(["run", "--rm", "x"]), "tiny");
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! A real terminal: tmux types and reads the screen.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mica_tests::{Machine, Outcome, Skip, mica, needs, run};
+
+struct Screen {
+    socket: String,
+}
+
+impl Screen {
+    fn start(machine: &Machine, arguments: &str) -> Result<Self, Skip> {
+        needs(&["tmux"])?;
+        let screen = Self {
+            socket: machine.path("tmux").display().to_string(),
+        };
+        let line = format!(
+            "{} --root {} --runroot {} {arguments}; echo \"left with $?\"; cat",
+            mica().display(),
+            machine.root().display(),
+            machine.path("run").display(),
+        );
+        let mut start = screen.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "30",
+            &line,
+        ]);
+        run(start
+            .env("HOME", machine.path("home"))
+            .env("SHELL", "/bin/sh"))
+        .ok();
+        Ok(screen)
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.args(["-S", &self.socket]).args(arguments);
+        command
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        let mut arguments = vec!["send-keys"];
+        arguments.extend(keys);
+        run(&mut self.tmux(&arguments)).ok();
+    }
+
+    /// Waits until the screen shows `text`.
+    fn shows(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let screen = run(&mut self.tmux(&["capture-pane", "-p"])).stdout;
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "`{text}` is not shown: {screen}"
+            );
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        run(&mut self.tmux(&["kill-server"]));
+    }
+}
+
+pub(crate) fn run_it() -> Outcome {
+    let machine = Machine::with_busybox();
+    let screen = Screen::start(&machine, "run --rm -it busybox sh")?;
+    screen.shows("/ #");
+    screen.keys(&["tty && stty size && test -t 0 && echo a$((40+2))b", "Enter"]);
+    let shown = screen.shows("a42b");
+    assert!(
+        shown.contains("/dev/pts/0") && shown.contains("30 100"),
+        "{shown}"
+    );
+    // Ctrl-C reaches the command in the container, not mica.
+    screen.keys(&["sleep 1000", "Enter"]);
+    screen.keys(&["C-c"]);
+    screen.keys(&["echo still; exit 5", "Enter"]);
+    screen.shows("left with 5");
+    Ok(())
+}
+
+pub(crate) fn exec_it() -> Outcome {
+    let machine = Machine::with_busybox();
+    machine.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let screen = Screen::start(&machine, "exec -it box /bin/sh")?;
+    screen.shows("/ #");
+    screen.keys(&["hostname > /seen; tty; exit 3", "Enter"]);
+    let shown = screen.shows("left with 3");
+    assert!(shown.contains("/dev/pts/"), "{shown}");
+    let id = machine.ok(["ps", "-q"]);
+    assert_eq!(machine.ok(["exec", "box", "cat", "/seen"]), id);
+    Ok(())
+}
+
+pub(crate) fn progress() -> Outcome {
+    let machine = Machine::with_busybox();
+    let context = machine.context(
+        "c",
+        &[(
+            "Dockerfile",
+            "FROM busybox\nRUN echo from-the-step; sleep 1\n",
+        )],
+    );
+    let screen = Screen::start(&machine, &format!("build -t x {}", context.display()))?;
+    screen.shows("RUN echo from-the-step");
+    let shown = screen.shows("left with 0");
+    assert!(shown.contains("[2/2] RUN echo from-the-step"), "{shown}");
+    Ok(())
+}

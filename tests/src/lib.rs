@@ -1,0 +1,14 @@
+//! What the end-to-end tests share: a machine of their own to run `mica` on, and the runner.
+//!
+//! A [`Machine`] is a pair of temporary directories for store and run state; two of them never
+//! meet. Dropping one removes its containers and fails the test if anything is left behind.
+
+mod command;
+mod machine;
+mod peers;
+mod runner;
+
+pub use command::{Finished, run, run_with_input};
+pub use machine::{Machine, mica, repository};
+pub use peers::{Registry, base_images, needs};
+pub use runner::{Outcome, Skip, Test, run_tests};

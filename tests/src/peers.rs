@@ -1,0 +1,87 @@
+//! Real servers and base images for the tests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::command::run;
+use crate::machine::repository;
+use crate::runner::Skip;
+
+/// Says why a test is to be skipped when a program is not installed.
+pub fn needs(programs: &[&str]) -> Result<(), Skip> {
+    let found = |program: &&&str| {
+        let paths = std::env::var("PATH").unwrap_or_default();
+        let extra = format!("{paths}:/usr/sbin:/sbin");
+        extra
+            .split(':')
+            .any(|directory| PathBuf::from(directory).join(program).is_file())
+    };
+    match programs.iter().find(|program| !found(program)) {
+        Some(program) => Err(Skip(format!("{program} is not installed"))),
+        None => Ok(()),
+    }
+}
+
+/// Returns an OCI layout that holds `busybox:latest`, made once a run.
+///
+/// # Panics
+/// When `fixtures/base-images/make.sh` fails.
+pub fn base_images() -> PathBuf {
+    static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
+    LAYOUT.get_or_init(|| make_base("busybox")).clone()
+}
+
+/// Makes a base image of `fixtures/base-images` and returns the layout's directory.
+fn make_base(name: &str) -> PathBuf {
+    let out = repository().join(".cache/tests").join(name);
+    fs::create_dir_all(&out).expect("the checkout is ours");
+    let script = repository().join("fixtures/base-images/make.sh");
+    run(Command::new(script).arg(name).arg(&out)).ok();
+    out
+}
+
+/// Debian's `docker-registry` on a loopback port, with its storage in a temporary directory.
+#[derive(Debug)]
+pub struct Registry {
+    directory: TempDir,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+}
+
+impl Registry {
+    /// Starts a registry that anybody may use.
+    pub fn open() -> Result<Self, Skip> {
+        Self::start(&[])
+    }
+
+    /// Starts a registry for one user.
+    pub fn with_user(user: &str, password: &str) -> Result<Self, Skip> {
+        Self::start(&["--htpasswd", user, password])
+    }
+
+    fn start(extra: &[&str]) -> Result<Self, Skip> {
+        needs(&["docker-registry", "htpasswd", "curl"])?;
+        let directory = tempfile::Builder::new().prefix("mica-registry-").tempdir();
+        let directory = directory.expect("a temporary directory can be made");
+        let script = repository().join("scripts/registry.sh");
+        run(Command::new(script)
+            .arg("start")
+            .arg(directory.path())
+            .args(extra))
+        .ok();
+        let address = fs::read_to_string(directory.path().join("address"));
+        let address = address.expect("the script wrote it").trim().to_owned();
+        Ok(Self { directory, address })
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let script = repository().join("scripts/registry.sh");
+        run(Command::new(script).arg("stop").arg(self.directory.path()));
+    }
+}
