@@ -46,12 +46,15 @@ lint() {
 
 # The advisory database is on the network: where it cannot be fetched, that one check is skipped, visibly.
 dependencies() {
-    local deny
-    deny=$(command -v cargo-deny || echo .cache/cargo-deny/bin/cargo-deny)
-    [[ -x $deny ]] || cargo install --quiet --locked --no-default-features --root .cache/cargo-deny cargo-deny
-    "$deny" --log-level error check bans licenses sources
-    if "$deny" --log-level off fetch db >/dev/null 2>&1; then
-        "$deny" --log-level error check advisories
+
+    command -v cargo-deny >/dev/null || {
+        echo "installing cargo-deny"
+        cargo install --quiet --locked --no-default-features cargo-deny
+    }
+
+    cargo deny --log-level error check bans licenses sources
+    if cargo deny --log-level off fetch db >/dev/null 2>&1; then
+        cargo deny --log-level error check advisories
     else
         echo "skipped: advisories: the advisory database cannot be fetched here"
     fi

@@ -36,6 +36,9 @@ fn main() -> ExitCode {
     // This program is also the first process of its sandboxes and the monitor of its containers.
     mica_isolation::run_child_if_requested();
     mica_container::run_monitor_if_requested();
+    // A monitor outlives this command: it must not hold a lock of the shell that started it. Where
+    // the kernel cannot mark them, they are passed on as before.
+    let _ = mica_isolation::keep_inherited_files();
     let printer = Printer::new(Environment.colors());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match run(printer, &arguments) {

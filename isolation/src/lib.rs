@@ -42,5 +42,5 @@ pub use spec::{
     Network, PathPolicy, Process, Resource, ResourceLimit, SandboxSpec, Seccomp, Share, Stdio,
     Usage, WindowSize,
 };
-pub use supervisor::run_child_if_requested;
+pub use supervisor::{keep_inherited_files, run_child_if_requested};
 pub use terminal::resize_terminal;

@@ -40,6 +40,16 @@ pub fn run_child_if_requested() {
     }
 }
 
+/// Keeps the files that this process inherited, such as a lock of the shell that started it, from
+/// the processes that it starts.
+///
+/// # Errors
+///
+/// The kernel's, for close_range(2).
+pub fn keep_inherited_files() -> io::Result<()> {
+    sys::close_on_exec_from(3)
+}
+
 /// A started process and what is to be removed after it.
 struct Supervised {
     child: ChildProcess,

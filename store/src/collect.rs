@@ -156,6 +156,16 @@ impl Store {
             let Some(name) = self.chain_target(&chain)? else {
                 break;
             };
+            // A link may outlive a power cut that its layer did not: the layer is missing then, and
+            // is made again by the next build or pull that needs it.
+            if !self
+                .directory("layers")
+                .join(&name)
+                .join("layer.json")
+                .exists()
+            {
+                break;
+            }
             let layer = self.read_layer_file(&name)?;
             marked.layer_directories.insert(name);
             marked.diff_ids.insert(layer.diff_id);

@@ -11,11 +11,12 @@ mod images;
 mod kill;
 mod limits;
 mod network;
+mod quickstart;
 mod registry;
 mod structure;
 mod terminal;
 
-use mica_tests::{Test, run_tests};
+use mica_tests::{Test, host_leftovers, run_tests, settles_to};
 
 /// Names the tests of a module.
 macro_rules! tests {
@@ -28,6 +29,7 @@ macro_rules! tests {
 }
 
 const TESTS: &[Test] = tests! {
+    quickstart: the_whole_table;
     structure: every_file_is_a_module, arrows_point_one_way;
     build: helloworld_steps, second_build_reuses_everything, one_changed_file, sandbox_is_closed,
         multi_stage, copy_rules, ignore_file, heredocs, secrets_leave_no_trace, cache_mounts,
@@ -58,5 +60,7 @@ fn main() {
         }
         return;
     }
-    std::process::exit(run_tests(TESTS));
+    let before = host_leftovers();
+    let code = run_tests(TESTS);
+    std::process::exit(if settles_to(&before) { code } else { 1 });
 }

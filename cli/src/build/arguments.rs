@@ -12,7 +12,7 @@ use mica_store::Store;
 
 use super::context::Context;
 use crate::commands::build::BuildArgs;
-use crate::commands::values;
+use crate::container::sizes::ByteSize;
 use crate::failure::{CliError, Failure};
 use crate::session::Session;
 
@@ -170,16 +170,8 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
         "none" => NetworkMode::None,
         other => return Err(invalid("--network", other, "expected default, host or none").into()),
     };
-    let shm_size = args
-        .shm_size
-        .as_deref()
-        .map(|text| values::size("--shm-size", text));
-    let memory = args
-        .memory
-        .as_deref()
-        .map(|text| values::size("-m, --memory", text));
     let limits = CgroupLimits {
-        memory: memory.transpose()?,
+        memory: args.memory.map(|ByteSize(bytes)| bytes),
         cpu_shares: args.cpu_shares,
         cpuset: args.cpuset_cpus.clone(),
         ..CgroupLimits::default()
@@ -192,7 +184,7 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
         resolv_conf: mica_isolation::network::host_resolv_conf(&resolv_conf),
         hosts: hosts(&args.add_host)?,
         ca_bundle: ca_bundle(args, session)?,
-        shm_size: shm_size.transpose()?.unwrap_or(SHM_SIZE),
+        shm_size: args.shm_size.map_or(SHM_SIZE, |ByteSize(bytes)| bytes),
         resource_limits: args
             .ulimit
             .iter()

@@ -8,6 +8,7 @@ use clap::Args;
 use mica_registry_client::Actions;
 
 use crate::build::{self, BuildFailure, Display, Host, Output, Pull, Style};
+use crate::container::sizes::ByteSize;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
 use crate::session::Session;
@@ -77,13 +78,13 @@ pub(crate) struct BuildArgs {
     pub(crate) ca_bundle: Option<String>,
     /// Shared memory size for build containers
     #[arg(long, value_name = "BYTES")]
-    pub(crate) shm_size: Option<String>,
+    pub(crate) shm_size: Option<ByteSize>,
     /// Ulimit options
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<String>,
     /// Memory limit of each step
     #[arg(short, long, value_name = "BYTES")]
-    pub(crate) memory: Option<String>,
+    pub(crate) memory: Option<ByteSize>,
     /// CPU shares of each step (relative weight)
     #[arg(short = 'c', long, value_name = "SHARES")]
     pub(crate) cpu_shares: Option<u64>,

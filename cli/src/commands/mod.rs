@@ -40,7 +40,6 @@ mod tag;
 mod time;
 mod top;
 mod tree;
-pub(crate) mod values;
 mod version;
 mod volume;
 mod wait;
