@@ -40,7 +40,7 @@ run() {
 lint() {
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --quiet -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
     dependencies
 }
 

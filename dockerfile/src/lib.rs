@@ -13,7 +13,7 @@
 //!           heredoc.rs      tree.rs ──► print.rs ──► text
 //! ```
 //!
-//! - [`parse`] gives a [`Dockerfile`]: directives, global `ARG`s and [`Stage`]s with typed
+//! - [`parse()`] gives a [`Dockerfile`]: directives, global `ARG`s and [`Stage`]s with typed
 //!   [`Instruction`]s, or every error it found. [`parse_partial`] gives both.
 //! - [`parse_tree`] gives the [`Tree`] below it, keyword, flags and arguments without meaning;
 //!   [`print()`] writes it back.

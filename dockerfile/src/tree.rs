@@ -1,7 +1,7 @@
 //! The syntax tree: instructions as keyword, flags and arguments, before they are understood.
 //!
 //! A tree knows no more than how each instruction splits its line. Unknown instructions, unknown
-//! flags and wrong numbers of arguments are found later, by [`parse`](crate::parse).
+//! flags and wrong numbers of arguments are found later, by [`parse`](crate::parse()).
 
 use crate::directive::{self, Directives, Escape};
 use crate::error::{ErrorKind, ParseError};
