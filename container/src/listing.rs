@@ -117,7 +117,7 @@ impl Containers {
         let sizes = parents
             .layers
             .iter()
-            .map(|layer| layer.description.as_ref().map_or(0, |known| known.size));
+            .map(|layer| layer.description.as_ref().map_or(0, |known| known.content));
         Ok(Sizes {
             read_write,
             root: read_write + sizes.sum::<u64>(),

@@ -15,7 +15,7 @@ mod tar_reader;
 mod upper;
 mod whiteout;
 
-pub(crate) use apply::apply;
+pub(crate) use apply::{Applied, apply};
 pub(crate) use copy::copy_tree;
 pub(crate) use decompress::Decompressed;
 pub(crate) use diff::{Written, write_tar};

@@ -48,6 +48,8 @@ pub struct LayerDescription {
     pub diff_id: DiffId,
     /// Its size in bytes.
     pub size: u64,
+    /// The bytes of its files' content, each file once: what docker shows as a layer's size.
+    pub content: u64,
     /// How many entries it has.
     pub entries: u64,
 }
@@ -293,11 +295,13 @@ impl Store {
         let Written {
             diff_id,
             size,
+            content,
             entries,
         } = write_tar(&root, out)?;
         Ok(LayerDescription {
             diff_id,
             size,
+            content,
             entries,
         })
     }

@@ -11,7 +11,7 @@ pub(super) fn size(store: &Store, image: &Image) -> Result<u64, Failure> {
     Ok(layer_sizes(store, image)?.iter().sum())
 }
 
-/// Returns the size of each layer, bottom first: of its tar stream where the layer is unpacked, of
+/// Returns the size of each layer, bottom first: of its files where the layer is unpacked, of
 /// its blob otherwise.
 fn layer_sizes(store: &Store, image: &Image) -> Result<Vec<u64>, Failure> {
     let mut chain = None;
@@ -21,7 +21,7 @@ fn layer_sizes(store: &Store, image: &Image) -> Result<Vec<u64>, Failure> {
         let unpacked = store.layer(&id)?.and_then(|layer| layer.description);
         let blob = image.manifest.value().layers.get(index);
         sizes.push(match unpacked {
-            Some(description) => description.size,
+            Some(description) => description.content,
             None => blob.map_or(0, |descriptor| descriptor.size),
         });
         chain = Some(id);

@@ -33,25 +33,37 @@ use crate::view::View;
 /// Content is moved in pieces of this size.
 const BUFFER: usize = 256 << 10;
 
+/// What a tar stream held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Applied {
+    /// Its entries.
+    pub(crate) entries: u64,
+    /// The bytes of its files' content.
+    pub(crate) content: u64,
+}
+
 /// Applies a plain tar stream to the empty directory `target`, on top of `lower`. Reads it to its
-/// end. Returns how many entries it had.
+/// end.
 pub(crate) fn apply(
     target: OwnedFd,
     lower: &View,
     stream: impl Read,
     limits: &Limits,
-) -> Result<u64, LayerError> {
+) -> Result<Applied, LayerError> {
     let stream = BufReader::with_capacity(BUFFER, stream);
     let mut reader = TarReader::new(stream, limits.clone());
     let mut apply = Apply::new(Upper::new(target, lower), lower);
     let mut last = PathBuf::new();
-    let mut entries = 0;
+    let mut applied = Applied::default();
     let archive = |after: &Path, source| LayerError::Archive {
         after: after.to_owned(),
         source,
     };
     while let Some(entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
-        entries += 1;
+        applied.entries += 1;
+        if matches!(entry.kind, EntryKind::File(_)) {
+            applied.content += reader.left();
+        }
         last = OsString::from_vec(entry.name.clone()).into();
         apply
             .entry(&entry, &mut reader)
@@ -67,7 +79,7 @@ pub(crate) fn apply(
     apply
         .finish()
         .map_err(|source| LayerError::Entry { name: last, source })?;
-    Ok(entries)
+    Ok(applied)
 }
 
 enum Failure {

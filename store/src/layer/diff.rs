@@ -29,6 +29,8 @@ pub(crate) struct Written {
     pub(crate) diff_id: DiffId,
     /// Bytes of the stream.
     pub(crate) size: u64,
+    /// Bytes of the files' content.
+    pub(crate) content: u64,
     /// Entries, without the headers that extend one.
     pub(crate) entries: u64,
 }
@@ -38,6 +40,7 @@ pub(crate) fn write_tar(root: &OwnedFd, out: impl Write) -> Result<Written, Laye
     let mut writer = Writer {
         out: Output::new(out),
         links: HashMap::new(),
+        content: 0,
         entries: 0,
     };
     writer.directory(root, &mut Vec::new())?;
@@ -49,6 +52,7 @@ pub(crate) fn write_tar(root: &OwnedFd, out: impl Write) -> Result<Written, Laye
     Ok(Written {
         diff_id: DiffId(writer.out.hasher.finish()),
         size: writer.out.size,
+        content: writer.content,
         entries: writer.entries,
     })
 }
@@ -57,6 +61,7 @@ struct Writer<W> {
     out: Output<W>,
     /// The first name of each inode that has more than one.
     links: HashMap<(u64, u64), Vec<u8>>,
+    content: u64,
     entries: u64,
 }
 
@@ -185,10 +190,11 @@ impl<W: Write> Writer<W> {
         let file = opened.map_err(|error| at(path, error))?;
         let item = item(&file, path, b'0').map_err(|error| at(path, error))?;
         self.header(&item)?;
-        self.content(&File::from(file), path, item.size)
+        self.content += item.size;
+        self.file_content(&File::from(file), path, item.size)
     }
 
-    fn content(&mut self, mut file: &File, path: &[u8], size: u64) -> Result<(), LayerError> {
+    fn file_content(&mut self, mut file: &File, path: &[u8], size: u64) -> Result<(), LayerError> {
         let mut left = size;
         while left > 0 {
             let free = self.out.free().map_err(LayerError::Write)?;

@@ -34,9 +34,9 @@ pub fn apply_onto(directory: &Path, stream: impl Read, limits: &Limits) -> Resul
         source: TarError::Read(error),
     })?;
     let handle = scratch.layer.try_clone().at("open", directory)?;
-    let entries = apply(handle, &lower, stream, limits)?;
+    let applied = apply(handle, &lower, stream, limits)?;
     fold(&scratch.layer, &scratch.root, Some(&scratch.name)).at("apply a layer to", directory)?;
-    Ok(entries)
+    Ok(applied.entries)
 }
 
 /// A directory with a name that nobody can guess; removed when dropped.

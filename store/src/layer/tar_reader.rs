@@ -84,6 +84,11 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// Returns how many bytes of the current entry's content were not read yet.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Reads on in the current file's content; 0 at its end.
     pub(crate) fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let wanted = buffer

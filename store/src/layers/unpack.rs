@@ -11,7 +11,7 @@ use std::thread;
 use mica_oci::{ChainId, Descriptor, DiffId, Hasher, Verified};
 
 use crate::error::At;
-use crate::layer::{Decompressed, apply};
+use crate::layer::{Applied, Decompressed, apply};
 use crate::{
     Layer, LayerDescription, LayerWriter, Limits, Metadata, Stack, Store, StoreError, View, sys,
 };
@@ -97,18 +97,19 @@ fn unpack(
     let root = sys::open_root(writer.path()).at("open", writer.path())?;
     let limits = Limits::default();
     let (sender, receiver) = sync_channel(DEPTH);
-    let (entries, (diff_id, size)) = thread::scope(|scope| {
+    let (applied, (diff_id, size)) = thread::scope(|scope| {
         let applied = scope.spawn(|| apply(root, view, Chunks::new(receiver), &limits));
         let hashed = feed(blob, &limits, sender);
-        let entries = applied
+        let applied = applied
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (entries, hashed)
+        (applied, hashed)
     });
-    let entries = entries?;
+    let Applied { entries, content } = applied?;
     Ok(LayerDescription {
         diff_id,
         size,
+        content,
         entries,
     })
 }
