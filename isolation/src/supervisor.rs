@@ -68,7 +68,9 @@ struct ChildProcess {
 /// What was made for a sandbox outside of it. Dropping it removes it.
 #[derive(Default)]
 struct Belongings {
-    cgroup: Option<Cgroup>,
+    /// With the inodes of its directories: after the caller's death somebody else may have removed
+    /// it, and a new sandbox may live under the same path.
+    cgroup: Option<(Cgroup, Vec<u64>)>,
     host_interface: Option<String>,
     bridge: Option<BridgeAttachment>,
 }
@@ -120,12 +122,14 @@ fn null() -> io::Result<OwnedFd> {
 fn start_sandbox(spec: &SandboxSpec, stdin: Option<OwnedFd>) -> Result<Supervised, Error> {
     let mut belongings = Belongings::default();
     if let Some(wanted) = &spec.cgroup {
-        let cgroup = belongings.cgroup.insert(Cgroup::create(wanted)?);
+        let cgroup = Cgroup::create(wanted)?;
+        let inodes = cgroup.inodes();
+        let (cgroup, _) = belongings.cgroup.insert((cgroup, inodes));
         if spec.process.capabilities != Capabilities::ALL {
             cgroup.restrict_devices()?;
         }
     }
-    let cgroup = belongings.cgroup.clone();
+    let cgroup = belongings.cgroup.as_ref().map(|(cgroup, _)| cgroup.clone());
     let oom_kills_before = cgroup.as_ref().map_or(0, Cgroup::oom_kills);
     let joined = open_joined(&spec.namespaces)?;
     let (ours, theirs) = Channel::pair().at(Step::ExchangeMessages)?;
@@ -402,7 +406,9 @@ impl Drop for Belongings {
         if let Some(name) = &self.host_interface {
             let _ = attachment::disconnect(name);
         }
-        if let Some(cgroup) = &self.cgroup {
+        if let Some((cgroup, inodes)) = &self.cgroup
+            && cgroup.inodes() == *inodes
+        {
             // PID 1's end is that of its PID namespace; a shared one has survivors.
             let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
         }

@@ -284,6 +284,15 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Returns the inodes of its directories: what tells it from a later one of the same path.
+    pub(crate) fn inodes(&self) -> Vec<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = self.directories().map(|(_, path)| std::fs::metadata(path));
+        metadata
+            .filter_map(|metadata| Some(metadata.ok()?.ino()))
+            .collect()
+    }
+
     /// The directories with their names below `/sys/fs/cgroup`.
     pub(crate) fn directories(&self) -> impl Iterator<Item = (String, &Path)> {
         self.directories
