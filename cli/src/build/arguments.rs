@@ -19,6 +19,11 @@ use crate::session::Session;
 /// Docker's size of `/dev/shm`.
 const SHM_SIZE: u64 = 64 << 20;
 
+/// How many steps run at once: they wait for networks and disks as often as for a processor, so
+/// there are more of them than processors.
+const STEPS_PER_CORE: usize = 2;
+const FEWEST_STEPS: usize = 4;
+
 /// The host's bundles of certificate authorities, by distribution.
 const HOST_BUNDLES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -191,7 +196,7 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
             .map(|text| mica_container::parse_resource_limit(text))
             .collect::<Result<_, _>>()?,
         limits,
-        parallelism: cores,
+        parallelism: (STEPS_PER_CORE * cores).max(FEWEST_STEPS),
     })
 }
 
