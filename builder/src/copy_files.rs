@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use mica_store::{Entry, FileType, Follow, Metadata, Store};
@@ -209,7 +208,7 @@ impl<'c> Copier<'c> {
     /// Unpacks a local archive into the destination; returns false for what is no archive.
     fn unpack(&mut self, source: &ContextSource, entry: &Entry) -> Result<bool, ErrorKind> {
         let mut file = source.view.open(entry)?;
-        if !is_archive(&mut file).map_err(ErrorKind::io("read", &entry.path))? {
+        if !mica_store::is_archive(&mut file).map_err(ErrorKind::io("read", &entry.path))? {
             return Ok(false);
         }
         let directory = temporary_directory(self.store)?;
@@ -251,13 +250,4 @@ pub(crate) fn temporary_directory(store: &Store) -> Result<TempDir, ErrorKind> {
         .prefix("build-")
         .tempdir_in(&parent);
     made.map_err(ErrorKind::io("create a directory in", &parent))
-}
-
-/// Tells an archive by its first bytes: gzip, zstd, or a tar header's magic.
-fn is_archive(file: &mut File) -> std::io::Result<bool> {
-    let mut head = Vec::with_capacity(512);
-    file.take(512).read_to_end(&mut head)?;
-    file.rewind()?;
-    let compressed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    Ok(compressed || head.get(257..262) == Some(b"ustar"))
 }

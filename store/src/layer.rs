@@ -18,6 +18,7 @@ mod whiteout;
 pub(crate) use apply::{Applied, apply};
 pub(crate) use copy::copy_tree;
 pub(crate) use decompress::Decompressed;
+pub use decompress::is_archive;
 pub(crate) use diff::{Written, write_tar};
 pub use error::{EntryError, FileError, LayerError, TarError};
 pub use fold::apply_onto;

@@ -36,7 +36,7 @@ pub use archive::{ArchiveError, ArchiveFormat, Loaded, load, load_directory, loa
 pub use collect::Collected;
 pub use error::StoreError;
 pub use images::{Image, Tagged};
-pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto};
+pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto, is_archive};
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
 pub use records::Records;

@@ -10,9 +10,9 @@ mod streams;
 
 use std::io;
 
-use mica_oci::{ContractError, Digest};
+use mica_oci::{ContractError, Descriptor, DiffId, Digest};
 
-use crate::StoreError;
+use crate::{Image, StoreError};
 
 pub use pull::pull;
 pub use push::push;
@@ -157,4 +157,27 @@ async fn blocking<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static
         // The runtime ends only with us, so this is the action's own panic.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Checks that an image has as many layers as diff IDs, and tells of each, in order, before
+/// anything is moved.
+fn queue_layers<'i>(
+    image: &'i Image,
+    progress: &dyn Progress,
+) -> Result<(&'i [Descriptor], &'i [DiffId]), TransferError> {
+    let layers = &image.manifest.value().layers;
+    let diff_ids = &image.config.value().rootfs.diff_ids;
+    if layers.len() != diff_ids.len() {
+        return Err(TransferError::LayerCount {
+            manifest: image.target.digest.clone(),
+            layers: layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    for layer in layers {
+        progress.event(TransferEvent::LayerQueued {
+            digest: layer.digest.clone(),
+        });
+    }
+    Ok((layers, diff_ids))
 }

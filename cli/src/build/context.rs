@@ -1,7 +1,7 @@
 //! Finding the Dockerfile, the context and the ignore file, as docker does.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use mica_builder::DockerfileSource;
@@ -175,7 +175,7 @@ fn from_stdin(file: Option<&str>) -> Result<Context, ContextError> {
     let failed = |action| move |source| ContextError::Io { action, source };
     let mut spooled = tempfile::tempfile().map_err(failed("make a temporary file"))?;
     io::copy(&mut io::stdin().lock(), &mut spooled).map_err(failed("read standard input"))?;
-    if !is_archive(&mut spooled).map_err(failed("read standard input"))? {
+    if !mica_store::is_archive(&mut spooled).map_err(failed("read standard input"))? {
         let mut bytes = Vec::new();
         spooled
             .read_to_end(&mut bytes)
@@ -199,16 +199,6 @@ fn from_stdin(file: Option<&str>) -> Result<Context, ContextError> {
     let mut context = in_directory(directory, file.as_deref())?;
     context._unpacked = Some(unpacked);
     Ok(context)
-}
-
-fn is_archive(file: &mut File) -> io::Result<bool> {
-    file.flush()?;
-    file.rewind()?;
-    let mut head = Vec::new();
-    Read::by_ref(file).take(512).read_to_end(&mut head)?;
-    file.rewind()?;
-    let compressed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    Ok(compressed || head.get(257..262) == Some(b"ustar"))
 }
 
 fn read_stdin() -> Result<Vec<u8>, ContextError> {

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 use mica_oci::Compression;
 
+use super::header::BLOCK;
 use super::limits::Limits;
 
 /// Bytes that are read at a time.
@@ -106,6 +107,24 @@ fn first_bytes(input: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut magic = Vec::with_capacity(MAGIC);
     input.take(MAGIC as u64).read_to_end(&mut magic)?;
     Ok(magic)
+}
+
+/// Tells an archive by its first bytes: gzip, zstd, or a tar header's magic. Leaves the file at its
+/// start.
+///
+/// # Errors
+///
+/// The file's.
+pub fn is_archive(file: &mut std::fs::File) -> io::Result<bool> {
+    use std::io::Seek;
+    let mut head = Vec::with_capacity(BLOCK);
+    file.rewind()?;
+    Read::by_ref(file)
+        .take(BLOCK as u64)
+        .read_to_end(&mut head)?;
+    file.rewind()?;
+    let compressed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    Ok(compressed || head.get(257..262) == Some(b"ustar"))
 }
 
 /// RFC 1952, 2.3.1 (gzip); RFC 8878, 3.1.1 and 3.1.2 (zstd frames, skippable frames).

@@ -129,20 +129,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
     }
 
     async fn layers(&self, image: &Image) -> Result<Change, TransferError> {
-        let layers = &image.manifest.value().layers;
-        let diff_ids = &image.config.value().rootfs.diff_ids;
-        if layers.len() != diff_ids.len() {
-            return Err(TransferError::LayerCount {
-                manifest: image.target.digest.clone(),
-                layers: layers.len(),
-                diff_ids: diff_ids.len(),
-            });
-        }
-        for layer in layers {
-            self.progress.event(TransferEvent::LayerQueued {
-                digest: layer.digest.clone(),
-            });
-        }
+        let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let (sender, downloaded) = mpsc::unbounded_channel();
         let both = layers.iter().cloned().zip(diff_ids.iter().cloned());
         let downloads = self.download_all(both.collect(), sender);

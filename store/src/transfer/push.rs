@@ -63,20 +63,7 @@ pub async fn push<D: Push + Tag>(
 
 impl<D: Push + Tag> Pushing<'_, D> {
     async fn layers(&self, image: &Image) -> Result<Vec<Descriptor>, TransferError> {
-        let layers = &image.manifest.value().layers;
-        let diff_ids = &image.config.value().rootfs.diff_ids;
-        if layers.len() != diff_ids.len() {
-            return Err(TransferError::LayerCount {
-                manifest: image.target.digest.clone(),
-                layers: layers.len(),
-                diff_ids: diff_ids.len(),
-            });
-        }
-        for layer in layers {
-            self.progress.event(TransferEvent::LayerQueued {
-                digest: layer.digest.clone(),
-            });
-        }
+        let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let both: Vec<_> = layers
             .iter()
             .cloned()
