@@ -35,12 +35,17 @@ impl Containers {
 
     /// Frees an address; the process is to end after this.
     pub(crate) fn release_address(&self, lease: Lease) -> Result<(), Error> {
-        if self.runroot() == Path::new(DEFAULT_RUNROOT) {
+        if self.keeps_bridge() {
             // The kernel frees what the lease locks; only its own end would take the bridge along.
             std::mem::forget(lease);
             return Ok(());
         }
         Ok(lease.close()?)
+    }
+
+    /// Tells whether the bridge stays when nobody is on it.
+    pub(crate) fn keeps_bridge(&self) -> bool {
+        self.runroot() == Path::new(DEFAULT_RUNROOT)
     }
 
     fn network_directory(&self) -> PathBuf {

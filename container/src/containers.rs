@@ -135,7 +135,7 @@ impl Containers {
         Ok(abandoned)
     }
 
-    /// Brings everything in order that monitors left when they were killed.
+    /// Brings everything in order that monitors and builds left when they were killed.
     ///
     /// # Errors
     /// The first failure; the rest was tried.
@@ -143,6 +143,9 @@ impl Containers {
         let mut outcome = Ok(());
         for id in self.ids()? {
             outcome = outcome.and(self.reap_one(&id));
+        }
+        if !self.keeps_bridge() {
+            outcome = outcome.and(self.release_network());
         }
         outcome
     }

@@ -193,6 +193,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if self.root().exists() {
+            // It also puts in order what a test left that killed commands.
             let all = self.mica(["ps", "-aq"]);
             let ids: Vec<&str> = all.stdout.lines().collect();
             if !ids.is_empty() {

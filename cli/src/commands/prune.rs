@@ -44,13 +44,14 @@ pub(crate) fn build_cache(_args: &PruneArgs, session: &Session) -> Outcome {
     collect(&store, session)
 }
 
-/// Removes stopped containers, images and the results of earlier builds.
+/// Removes stopped containers, images, the results of earlier builds, and an idle bridge.
 pub(crate) fn system(args: &PruneArgs, session: &Session) -> Outcome {
     let containers = session.containers()?;
     containers.reap()?;
     prune_containers(&containers, session)?;
     prune_images(args, containers.store(), session)?;
     containers.store().records().remove_all(BUILD_RECORDS)?;
+    containers.release_network()?;
     collect(containers.store(), session)
 }
 

@@ -144,11 +144,12 @@ impl Bridge {
     ///
     /// [`Error::Setup`] with [`Step::RemoveBridge`] or the file concerned.
     pub fn release_if_idle(name: &str, state_dir: &Path) -> Result<(), Error> {
-        if !state_dir.exists() {
+        let users = state_dir.join("users");
+        // The first file of a bridge to come and the last to go.
+        if !users.exists() {
             return Ok(());
         }
         let _lock = lock(state_dir)?;
-        let users = state_dir.join("users");
         match try_hold(&users)? {
             None => Ok(()),
             Some(_) => remove(name, state_dir),
@@ -246,21 +247,21 @@ fn remove(name: &str, state: &Path) -> Result<(), Error> {
     links.delete(name).at_path(Step::RemoveBridge, name)?;
     nftables::remove(name).at_path(Step::RemoveBridge, name)?;
     // The lock file stays: whoever waits for it must find the same one after.
-    for file in ["bridge.json", "users"] {
-        let path = state.join(file);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).at_path(Step::WriteState, path);
-            }
-            _ => {}
-        }
-    }
     let leases = state.join("leases");
     for entry in std::fs::read_dir(&leases).at_path(Step::ReadState, &leases)? {
-        let path = entry.at_path(Step::ReadState, &leases)?.path();
-        std::fs::remove_file(&path).at_path(Step::WriteState, path)?;
+        remove_file(&entry.at_path(Step::ReadState, &leases)?.path())?;
     }
-    Ok(())
+    remove_file(&state.join("bridge.json"))?;
+    remove_file(&state.join("users"))
+}
+
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).at_path(Step::WriteState, path)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lets the kernel route between interfaces, as every container engine does.
