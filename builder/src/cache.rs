@@ -6,6 +6,7 @@ use mica_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
+use crate::explain::{Inputs, KeptFiles};
 use crate::key::CacheKey;
 use crate::seal::{BuiltLayer, Seal, Sealed};
 
@@ -27,23 +28,38 @@ pub(crate) struct StepRecord {
     created: Timestamp,
     /// The step's text.
     instruction: String,
+    /// What the key was made of, for those who ask why a later build missed.
+    #[serde(default)]
+    pub(crate) inputs: Inputs,
+    /// The files that the step read; while the record is there, collection keeps their lists.
+    #[serde(default)]
+    pub(crate) files: Vec<KeptFiles>,
+}
+
+/// How a layer came to be.
+pub(crate) struct Made {
+    /// The step's text.
+    pub(crate) instruction: String,
+    /// When the step ran.
+    pub(crate) created: Timestamp,
+    /// What its key was made of.
+    pub(crate) inputs: Inputs,
+    /// The files that it read.
+    pub(crate) files: Vec<KeptFiles>,
 }
 
 impl StepRecord {
     /// Makes the record of a sealed layer.
-    pub(crate) fn new(
-        sealed: &Sealed,
-        parent: Option<ChainId>,
-        instruction: String,
-        created: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(sealed: &Sealed, parent: Option<ChainId>, made: Made) -> Self {
         Self {
             layers: vec![sealed.chain.clone()],
             parent,
             diff_id: sealed.diff_id.clone(),
             size: sealed.descriptor.size,
-            created,
-            instruction,
+            created: made.created,
+            instruction: made.instruction,
+            inputs: made.inputs,
+            files: made.files,
         }
     }
 
@@ -53,7 +69,8 @@ impl StepRecord {
         Ok(store.records().put(KIND, key.0.as_str(), &value)?)
     }
 
-    fn get(store: &Store, key: &CacheKey) -> Result<Option<Self>, ErrorKind> {
+    /// Returns the record of a key.
+    pub(crate) fn get(store: &Store, key: &CacheKey) -> Result<Option<Self>, ErrorKind> {
         let value = store.records().get(KIND, key.0.as_str())?;
         // A record that cannot be read is a miss: losing one costs time, never data.
         Ok(value.and_then(|value| serde_json::from_str(&value).ok()))

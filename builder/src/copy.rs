@@ -14,6 +14,7 @@ use crate::context::{ContextSource, Owners};
 use crate::copy_files::{Copier, temporary_directory};
 use crate::destination::Destination;
 use crate::error::ErrorKind;
+use crate::explain::Inputs;
 use crate::key::{CacheKey, KeyBuilder};
 use crate::mode::Mode;
 use crate::sources::{Selected, Wildcards};
@@ -96,6 +97,8 @@ pub(crate) struct Group {
     pub(crate) selected: Vec<Selected>,
     /// How many components of each path stand before the pivot of `--parents` and are not repeated.
     pub(crate) pivot: usize,
+    /// What the content of each selected file comes to, once that was looked at.
+    pub(crate) contents: Vec<u64>,
 }
 
 impl Group {
@@ -122,11 +125,13 @@ impl StageBuild<'_, '_> {
         if let Some(what) = copying.unsupported {
             return Err(ErrorKind::Unsupported(what.into()));
         }
-        let (words, resolved) = self.resolve_copy(state, copying)?;
+        let (words, mut resolved) = self.resolve_copy(state, copying)?;
+        let key = self.copy_key(state, copying, &mut resolved)?;
         let step = Step {
             name: format!("{prefix} {}", instruction.source),
             created_by: history_text(copying, &resolved, &words),
-            key: self.copy_key(state, copying, &resolved)?,
+            key,
+            files: Box::new(|| resolved.groups.iter().map(Group::files).collect()),
         };
         self.step(state, step, |state, _| self.write_copy(state, &resolved))
     }
@@ -212,6 +217,7 @@ impl StageBuild<'_, '_> {
             source,
             selected,
             pivot: pivot.split('/').filter(|part| !part.is_empty()).count(),
+            contents: Vec::new(),
         })
     }
 
@@ -242,6 +248,7 @@ impl StageBuild<'_, '_> {
                 source: Arc::clone(&source),
                 selected,
                 pivot: 0,
+                contents: Vec::new(),
             });
         }
         resolved._written = Some(directory);
@@ -252,14 +259,13 @@ impl StageBuild<'_, '_> {
         &self,
         state: &StageState,
         copying: &Copying<'_>,
-        resolved: &Resolved,
-    ) -> Result<CacheKey, ErrorKind> {
+        resolved: &mut Resolved,
+    ) -> Result<(CacheKey, Inputs), ErrorKind> {
         let mut digests = Vec::new();
-        for group in &resolved.groups {
-            digests.push(
-                self.selection_digest(&group.source, &group.selected)?
-                    .to_string(),
-            );
+        for group in &mut resolved.groups {
+            let (digest, contents) = self.selection_digest(&group.source, &group.selected)?;
+            digests.push(digest.to_string());
+            group.contents = contents;
         }
         let key: KeyBuilder = CacheKey::of("copy").parent(&state.key);
         Ok(key
@@ -276,7 +282,7 @@ impl StageBuild<'_, '_> {
             .text("unpack", if resolved.unpack { "yes" } else { "no" })
             .list("sources", digests.iter().map(String::as_str))
             .list("named", named_parents(resolved).iter().map(String::as_str))
-            .finish())
+            .finish_with_inputs())
     }
 
     fn write_copy(&self, state: &StageState, resolved: &Resolved) -> Result<Layer, ErrorKind> {
@@ -326,6 +332,7 @@ impl StageBuild<'_, '_> {
             source: Arc::clone(source),
             selected,
             pivot: 0,
+            contents: Vec::new(),
         };
         let resolved = Resolved {
             destination: inner.clone(),
@@ -371,7 +378,8 @@ impl StageBuild<'_, '_> {
                 .parent(&state.key)
                 .text("path", &path)
                 .text("user", &user)
-                .finish(),
+                .finish_with_inputs(),
+            files: Box::new(Vec::new),
         };
         self.step(state, step, |state, _| {
             let layer = self.engine.store.new_layer()?;

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::sync::Mutex;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mica_dockerfile::ignore::Matcher;
@@ -15,7 +16,9 @@ use mica_oci::{Digest, Hasher};
 use mica_store::{Entry, FileType, Store};
 
 use crate::context::{ContextSource, Owners};
+use crate::copy::Group;
 use crate::error::ErrorKind;
+use crate::explain::{FileList, ListedFile, fingerprint};
 use crate::sources::{Selected, Wildcards};
 use crate::stage::StageBuild;
 
@@ -85,56 +88,111 @@ impl StageBuild<'_, '_> {
     /// Digests one path of a source, for what mounts it.
     pub(crate) fn tree_digest(
         &self,
-        source: &ContextSource,
+        source: &Arc<ContextSource>,
         path: &str,
-    ) -> Result<Digest, ErrorKind> {
+    ) -> Result<(Digest, Group), ErrorKind> {
         let selected = source.select(path, &Matcher::default(), Wildcards::None)?;
-        self.selection_digest(source, &selected)
+        let (digest, contents) = self.selection_digest(source, &selected)?;
+        let group = Group {
+            source: Arc::clone(source),
+            selected,
+            pivot: 0,
+            contents,
+        };
+        Ok((digest, group))
     }
 
     /// Digests what was selected of a source: names, types, modes, owners, link targets, content.
+    /// Returns a fingerprint of each file's content or link target, too.
     pub(crate) fn selection_digest(
         &self,
         source: &ContextSource,
         selected: &[Selected],
-    ) -> Result<Digest, ErrorKind> {
+    ) -> Result<(Digest, Vec<u64>), ErrorKind> {
         let entries: Vec<&Entry> = selected.iter().flat_map(all_entries).collect();
         let contents = file_digests(self.engine.store, source, &entries)?;
         let mut hasher = Hasher::new();
+        let mut fingerprints = Vec::with_capacity(contents.len());
         let mut content = contents.iter();
         for root in selected {
             field(&mut hasher, b"source");
             for (name, entry) in names(root).zip(all_entries(root)) {
                 field(&mut hasher, name.as_encoded_bytes());
-                self.describe(&mut hasher, source, entry)?;
-                if let Some(digest) = content.next().expect("there is one for each entry") {
+                let link = self.describe(&mut hasher, source, entry)?;
+                let digest = content.next().expect("there is one for each entry");
+                if let Some(digest) = digest {
                     field(&mut hasher, digest.as_str().as_bytes());
                 }
+                let content = digest.as_ref().or(link.as_ref());
+                fingerprints.push(content.map_or(0, fingerprint));
             }
         }
-        Ok(hasher.finish())
+        Ok((hasher.finish(), fingerprints))
     }
 
+    /// Adds what counts of a file besides its content; returns the digest of a link's target.
     fn describe(
         &self,
         hasher: &mut Hasher,
         source: &ContextSource,
         entry: &Entry,
-    ) -> Result<(), ErrorKind> {
-        let owner = match source.owners {
-            Owners::Keep => (entry.uid, entry.gid),
-            Owners::Root => (0, 0),
-        };
+    ) -> Result<Option<Digest>, ErrorKind> {
+        let owner = owner(source, entry);
         let facts = format!(
             "{:?} {:o} {} {}",
             entry.file_type, entry.mode, owner.0, owner.1
         );
         field(hasher, facts.as_bytes());
-        if entry.file_type == FileType::Symlink {
-            let target = source.view.read_link(entry)?;
-            field(hasher, target.as_os_str().as_encoded_bytes());
+        if entry.file_type != FileType::Symlink {
+            return Ok(None);
         }
-        Ok(())
+        let target = source.view.read_link(entry)?;
+        let target = target.as_os_str().as_encoded_bytes();
+        field(hasher, target);
+        Ok(Some(Digest::of(target)))
+    }
+}
+
+impl Group {
+    /// Lists the files, for those who ask later which one changed.
+    pub(crate) fn files(&self) -> FileList {
+        let mut list = FileList::of(&self.source.place);
+        let mut contents = self.contents.iter();
+        for root in &self.selected {
+            let below = root.items.iter().map(|item| item.relative.as_path());
+            let paths = std::iter::once(Path::new("")).chain(below);
+            for (relative, entry) in paths.zip(all_entries(root)) {
+                let path = root.named.join(relative);
+                list.push(ListedFile {
+                    path: path.to_string_lossy().trim_matches('/').to_owned(),
+                    kind: letter(entry.file_type),
+                    mode: entry.mode,
+                    owner: owner(&self.source, entry),
+                    content: contents.next().copied().unwrap_or(0),
+                });
+            }
+        }
+        list
+    }
+}
+
+/// The letter that lists use for a type: that of `ls -l`, `f` for a regular file.
+fn letter(file_type: FileType) -> char {
+    match file_type {
+        FileType::Regular => 'f',
+        FileType::Directory => 'd',
+        FileType::Symlink => 'l',
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+    }
+}
+
+fn owner(source: &ContextSource, entry: &Entry) -> (u32, u32) {
+    match source.owners {
+        Owners::Keep => (entry.uid, entry.gid),
+        Owners::Root => (0, 0),
     }
 }
 

@@ -5,8 +5,10 @@ use std::fmt;
 use mica_oci::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
+use crate::explain::{Inputs, Value};
+
 /// Changes whenever the meaning of a key changes, so that old records are never taken for new.
-const VERSION: &str = "mica-cache-key-1";
+const VERSION: &str = "mica-cache-key-2";
 
 /// The key of a file system state: of a base, or of a step on top of its parent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,9 +18,18 @@ pub(crate) struct CacheKey(pub(crate) Digest);
 impl CacheKey {
     /// Starts the key of an operation such as `run` or `copy`.
     pub(crate) fn of(operation: &str) -> KeyBuilder {
-        KeyBuilder(Hasher::new())
-            .text("version", VERSION)
-            .text("operation", operation)
+        let mut builder = KeyBuilder {
+            hasher: Hasher::new(),
+            inputs: Inputs {
+                operation: operation.to_owned(),
+                ..Inputs::default()
+            },
+        };
+        builder.field(b"version");
+        builder.field(VERSION.as_bytes());
+        builder.field(b"operation");
+        builder.field(operation.as_bytes());
+        builder
     }
 }
 
@@ -29,14 +40,18 @@ impl fmt::Display for CacheKey {
 }
 
 /// Collects the named inputs of a key. Every field carries its length, so no two lists of inputs
-/// have the same bytes.
-pub(crate) struct KeyBuilder(Hasher);
+/// have the same bytes. What enters the key is kept in words, too, so that a miss can be explained.
+pub(crate) struct KeyBuilder {
+    hasher: Hasher,
+    inputs: Inputs,
+}
 
 impl KeyBuilder {
     /// Adds a text input.
     pub(crate) fn text(mut self, name: &str, value: &str) -> Self {
         self.field(name.as_bytes());
         self.field(value.as_bytes());
+        self.keep(name, Value::Text(value.to_owned()));
         self
     }
 
@@ -53,21 +68,32 @@ impl KeyBuilder {
     ) -> Self {
         let values: Vec<_> = values.into_iter().collect();
         self.field(name.as_bytes());
-        self.0.update(&(values.len() as u64).to_le_bytes());
-        for value in values {
+        self.hasher.update(&(values.len() as u64).to_le_bytes());
+        for value in &values {
             self.field(value.as_bytes());
         }
+        let kept = values.into_iter().map(str::to_owned).collect();
+        self.keep(name, Value::List(kept));
         self
     }
 
     /// Returns the key.
     pub(crate) fn finish(self) -> CacheKey {
-        CacheKey(self.0.finish())
+        self.finish_with_inputs().0
+    }
+
+    /// Returns the key and what it was made of.
+    pub(crate) fn finish_with_inputs(self) -> (CacheKey, Inputs) {
+        (CacheKey(self.hasher.finish()), self.inputs)
+    }
+
+    fn keep(&mut self, name: &str, value: Value) {
+        self.inputs.values.push((name.to_owned(), value));
     }
 
     fn field(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
     }
 }
 

@@ -22,6 +22,7 @@ mod digests;
 mod engine;
 mod error;
 mod event;
+mod explain;
 mod history;
 mod image;
 mod key;

@@ -11,6 +11,7 @@ use mica_store::{InitEntry, InitKind};
 use tempfile::TempDir;
 
 use crate::context::ContextSource;
+use crate::copy::Group;
 use crate::error::ErrorKind;
 use crate::request::{BuildRequest, Sandbox, SecretSource};
 use crate::run::{bind, hostname};
@@ -149,6 +150,7 @@ pub(crate) fn init_entries(mounts: &[Mount]) -> Vec<InitEntry> {
 pub(crate) struct RunMounts {
     mounts: Vec<(Declared, PathBuf)>,
     inputs: Vec<String>,
+    groups: Vec<Group>,
     environment: Vec<String>,
 }
 
@@ -162,6 +164,7 @@ impl StageBuild<'_, '_> {
         let mut mounts = RunMounts {
             mounts: Vec::new(),
             inputs: Vec::new(),
+            groups: Vec::new(),
             environment: Vec::new(),
         };
         for flag in &run.mounts {
@@ -172,7 +175,9 @@ impl StageBuild<'_, '_> {
             };
             let mount = flag.resolve(expand)?;
             let target = target(state, &mount)?;
-            mounts.inputs.push(self.mount_input(&mount, &target)?);
+            let (input, group) = self.mount_input(&mount, &target)?;
+            mounts.inputs.push(input);
+            mounts.groups.extend(group);
             if let Some(entry) = self.secret_variable(&mount)? {
                 mounts.environment.push(entry);
             }
@@ -182,16 +187,21 @@ impl StageBuild<'_, '_> {
     }
 
     /// What a mount contributes to the key: files count by content, secrets and caches by name.
-    fn mount_input(&self, mount: &Declared, target: &Path) -> Result<String, ErrorKind> {
-        let content = match mount.kind {
+    fn mount_input(
+        &self,
+        mount: &Declared,
+        target: &Path,
+    ) -> Result<(String, Option<Group>), ErrorKind> {
+        let (content, group) = match mount.kind {
             DeclaredKind::Bind => {
                 let source = self.mount_source(mount)?;
                 let path = mount.source.as_deref().unwrap_or("/");
-                self.tree_digest(&source, path)?.to_string()
+                let (digest, group) = self.tree_digest(&source, path)?;
+                (digest.to_string(), Some(group))
             }
-            _ => String::new(),
+            _ => (String::new(), None),
         };
-        Ok(format!(
+        let input = format!(
             "{} target={} id={:?} source={:?} from={:?} ro={} size={:?} mode={:?} uid={:?} gid={:?} env={:?} {content}",
             mount.kind.name(),
             target.display(),
@@ -204,7 +214,8 @@ impl StageBuild<'_, '_> {
             mount.uid,
             mount.gid,
             mount.env,
-        ))
+        );
+        Ok((input, group))
     }
 
     fn mount_source(&self, mount: &Declared) -> Result<Arc<ContextSource>, ErrorKind> {
@@ -284,6 +295,11 @@ impl RunMounts {
     /// Returns what the mounts put into the step's key.
     pub(crate) fn inputs(&self) -> &[String] {
         &self.inputs
+    }
+
+    /// Returns the files that bind mounts show.
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// Returns the variables that hold secrets.

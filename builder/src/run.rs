@@ -14,8 +14,10 @@ use mica_isolation::{
 use mica_oci::{Access, Mount, MountKind};
 use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
 
+use crate::copy::Group;
 use crate::error::ErrorKind;
 use crate::event::{Event, StepId, Stream};
+use crate::explain::Inputs;
 use crate::history;
 use crate::key::CacheKey;
 use crate::mounts::{RunMounts, StepFiles};
@@ -64,6 +66,7 @@ impl StageBuild<'_, '_> {
             name: format!("{prefix} {}", instruction.source),
             created_by: history::run(&shown_arguments(state), &command.words),
             key: run_key(state, &command),
+            files: Box::new(|| command.mounts.groups().iter().map(Group::files).collect()),
         };
         self.step(state, step, |state, id| self.execute(state, &command, id))
     }
@@ -313,7 +316,7 @@ fn shown_arguments(state: &StageState) -> Vec<(String, String)> {
 }
 
 /// What decides the result of a RUN step. Proxies, secrets' values and the CA bundle do not.
-fn run_key(state: &StageState, command: &Command) -> CacheKey {
+fn run_key(state: &StageState, command: &Command) -> (CacheKey, Inputs) {
     let script = command.script.as_ref().map(|(_, content)| content.as_str());
     let environment = environment(state);
     CacheKey::of("run")
@@ -326,7 +329,7 @@ fn run_key(state: &StageState, command: &Command) -> CacheKey {
         .text("network", &format!("{:?}", command.network))
         .text("security", &format!("{:?}", command.security))
         .list("mounts", command.mounts.inputs().iter().map(String::as_str))
-        .finish()
+        .finish_with_inputs()
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), ErrorKind> {

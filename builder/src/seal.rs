@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use mica_oci::{ChainId, Descriptor, DiffId, MediaType};
 use mica_store::{Layer, Store};
 
-use crate::cache::StepRecord;
+use crate::cache::{Made, StepRecord};
 use crate::error::ErrorKind;
+use crate::explain::{FileList, Inputs};
 use crate::key::CacheKey;
 
 /// A layer of a stage, sealed or about to be.
@@ -89,6 +90,10 @@ pub(crate) struct Sealing {
     pub(crate) key: CacheKey,
     /// The step's text, for those who ask why a later build missed.
     pub(crate) instruction: String,
+    /// What the key was made of.
+    pub(crate) inputs: Inputs,
+    /// The files that the step read.
+    pub(crate) files: Vec<FileList>,
     /// When the step ran.
     pub(crate) created: Timestamp,
 }
@@ -127,8 +132,14 @@ impl Sealing {
             descriptor,
             created: Some(self.created),
         };
-        StepRecord::new(&sealed, parent, self.instruction, self.created)
-            .put(&self.store, &self.key)?;
+        let kept = self.files.into_iter().map(|list| list.keep(&self.store));
+        let made = Made {
+            instruction: self.instruction,
+            created: self.created,
+            inputs: self.inputs,
+            files: kept.collect::<Result<_, _>>()?,
+        };
+        StepRecord::new(&sealed, parent, made).put(&self.store, &self.key)?;
         Ok(sealed)
     }
 }

@@ -12,6 +12,7 @@ use crate::cache;
 use crate::engine::Engine;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Outcome, StepId};
+use crate::explain::{Below, FileList, Inputs};
 use crate::key::CacheKey;
 use crate::request::{CachePolicy, NamedContext};
 use crate::seal::{BuiltLayer, Seal, Sealed, Sealing};
@@ -25,13 +26,15 @@ pub(crate) struct StageBuild<'s, 'e> {
 }
 
 /// A step that makes a layer: what it is called and what decides its result.
-pub(crate) struct Step {
+pub(crate) struct Step<'i> {
     /// The name that progress shows.
     pub(crate) name: String,
     /// The history's text.
     pub(crate) created_by: String,
-    /// The key.
-    pub(crate) key: CacheKey,
+    /// The key, and what it was made of.
+    pub(crate) key: (CacheKey, Inputs),
+    /// Lists the files that count; called when the step has to run.
+    pub(crate) files: Box<dyn Fn() -> Vec<FileList> + 'i>,
 }
 
 /// What a stage starts from.
@@ -121,7 +124,9 @@ impl StageBuild<'_, '_> {
             Base::Image(image) => {
                 let title = format!("{} FROM {name}", self.prefix(1, 1 + self.own_layers(stage)));
                 let step = self.engine.start_step(title);
-                self.timed(step, || Ok((self.image_state(&image)?, Outcome::Done)))
+                self.timed(step, || {
+                    Ok((self.image_state(&name, &image)?, Outcome::Done))
+                })
             }
         }
     }
@@ -184,14 +189,16 @@ impl StageBuild<'_, '_> {
             })
     }
 
-    fn image_state(&self, image: &Image) -> Result<StageState, ErrorKind> {
+    fn image_state(&self, name: &str, image: &Image) -> Result<StageState, ErrorKind> {
         let layers = self.image_layers(image)?;
         let config = image.config.value().clone();
         let key = match layers.last() {
             Some(top) => CacheKey::of("image").text("chain", top.seal.wait()?.chain.0.as_str()),
             None => CacheKey::of("scratch"),
         };
-        Ok(StageState::new(config, layers, key.finish()))
+        let mut state = StageState::new(config, layers, key.finish());
+        state.below = Below::Image(name.to_owned(), image.target.digest.to_string());
+        Ok(state)
     }
 
     /// Returns an image's layers, unpacked.
@@ -245,13 +252,14 @@ impl StageBuild<'_, '_> {
     pub(crate) fn step(
         &self,
         state: &mut StageState,
-        step: Step,
+        step: Step<'_>,
         execute: impl FnOnce(&StageState, StepId) -> Result<Layer, ErrorKind>,
     ) -> Result<(), ErrorKind> {
-        let id = self.engine.start_step(step.name);
+        let (key, inputs) = step.key;
+        let id = self.engine.start_step(step.name.clone());
         let built = self.timed(id, || {
             if self.may_reuse()
-                && let Some(built) = cache::find(self.engine.store, &step.key, state.layers.last())?
+                && let Some(built) = cache::find(self.engine.store, &key, state.layers.last())?
             {
                 return Ok((built, Outcome::Cached));
             }
@@ -260,15 +268,18 @@ impl StageBuild<'_, '_> {
                 store: self.engine.store.clone(),
                 parent: state.layers.last().cloned(),
                 layer,
-                key: step.key.clone(),
+                key: key.clone(),
                 instruction: step.created_by.clone(),
+                inputs: inputs.on(&state.below, &state.arguments),
+                files: (step.files)(),
                 created: self.engine.now,
             }
             .start();
             self.engine.seal_behind(thread);
             Ok((built, Outcome::Done))
         })?;
-        state.add_layer(built, step.key, step.created_by);
+        state.add_layer(built, key, step.created_by);
+        state.below = Below::Step(step.name);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mica_oci::{ContainerConfig, ImageConfig, Platform};
 use mica_store::Stack;
 
+use crate::explain::Below;
 use crate::key::CacheKey;
 use crate::seal::BuiltLayer;
 
@@ -17,6 +18,8 @@ pub(crate) struct StageState {
     pub(crate) layers: Vec<BuiltLayer>,
     /// The key of the file system.
     pub(crate) key: CacheKey,
+    /// What the key stands for, in words.
+    pub(crate) below: Below,
     /// The variables of RUN steps and of expansion: ENV and ARG, the later one wins.
     pub(crate) variables: Variables,
     /// The arguments declared, in order, for the history of RUN steps.
@@ -64,6 +67,7 @@ impl StageState {
             config,
             layers,
             key,
+            below: Below::Scratch,
             variables,
             arguments: Vec::new(),
             steps: Vec::new(),

@@ -24,6 +24,9 @@ use crate::{Store, StoreError};
 /// IDs. Other rooms write them.
 const BUILD: &str = "build";
 
+/// Kind of the records that records of kind [`BUILD`] name under `files`, in lists called `pieces`.
+const FILES: &str = "files";
+
 /// What a collection removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -45,6 +48,7 @@ struct Marked {
     diff_ids: HashSet<DiffId>,
     images: HashSet<Digest>,
     layer_directories: HashSet<String>,
+    file_lists: HashSet<String>,
 }
 
 /// What collection needs of `layer.json`.
@@ -60,6 +64,15 @@ struct LayerFile {
 struct BuildRecord {
     #[serde(default)]
     layers: Vec<ChainId>,
+    #[serde(default)]
+    files: Vec<FileList>,
+}
+
+/// What collection needs of an element of `files`.
+#[derive(Deserialize)]
+struct FileList {
+    #[serde(default)]
+    pieces: Vec<String>,
 }
 
 impl Store {
@@ -93,10 +106,14 @@ impl Store {
         }
         for (_, value) in self.records().entries(BUILD)? {
             // A record that is none keeps nothing: it costs a build step, no data.
-            let record = serde_json::from_str::<BuildRecord>(&value).ok();
-            for chain in record.into_iter().flat_map(|record| record.layers) {
+            let Ok(record) = serde_json::from_str::<BuildRecord>(&value) else {
+                continue;
+            };
+            for chain in record.layers {
                 self.mark_chain(chain, &mut marked)?;
             }
+            let pieces = record.files.into_iter().flat_map(|list| list.pieces);
+            marked.file_lists.extend(pieces);
         }
         for layer in self.snapshot_layers()? {
             marked.layer_directories.insert(layer.as_str().to_owned());
@@ -228,6 +245,11 @@ impl Store {
                 .is_ok_and(|diff_id| !marked.diff_ids.contains(&DiffId(diff_id)))
             {
                 records.remove(COMPRESSED, &key)?;
+            }
+        }
+        for key in records.keys(FILES)? {
+            if !marked.file_lists.contains(&key) {
+                records.remove(FILES, &key)?;
             }
         }
         Ok(())

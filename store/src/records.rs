@@ -35,6 +35,7 @@ const SCHEMA: &str = "
 const GET: &str = "SELECT value, last_used FROM records WHERE kind = ?1 AND key = ?2";
 const PUT: &str = "INSERT INTO records VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET value = excluded.value, last_used = excluded.last_used";
+const CONTAINS: &str = "SELECT 1 FROM records WHERE kind = ?1 AND key = ?2";
 const TOUCH: &str = "UPDATE records SET last_used = ?3 WHERE kind = ?1 AND key = ?2";
 const REMOVE: &str = "DELETE FROM records WHERE kind = ?1 AND key = ?2";
 const REMOVE_ALL: &str = "DELETE FROM records WHERE kind = ?1";
@@ -83,6 +84,20 @@ impl Records {
                 touch(connection, kind, &stale)?;
             }
             Ok(values)
+        })
+    }
+
+    /// Tells of each key whether there is a value, without reading it.
+    pub fn contains(&self, kind: &str, keys: &[impl AsRef<str>]) -> Result<Vec<bool>, StoreError> {
+        if !self.path().exists() {
+            return Ok(keys.iter().map(|_| false).collect());
+        }
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached(CONTAINS)?;
+            let found = keys
+                .iter()
+                .map(|key| statement.exists([kind, key.as_ref()]));
+            found.collect()
         })
     }
 
@@ -303,6 +318,7 @@ mod tests {
         records.put("a", "2", "deux").unwrap();
         let values = records.get_many("a", &["2", "3", "1"]).unwrap();
         assert_eq!(values, [Some("deux".into()), None, Some("one".into())]);
+        assert_eq!(records.contains("a", &["3", "1"]).unwrap(), [false, true]);
         assert_eq!(records.keys("a").unwrap(), ["1", "2"]);
         records.remove("a", "1").unwrap();
         assert_eq!(records.keys("a").unwrap(), ["2"]);

@@ -1,0 +1,204 @@
+//! Which files a step copied, kept in small pieces.
+//!
+//! A list is cut where the hash of a path says so. So a changed, added or removed file changes the
+//! piece that it is in, and at most the next one; all others are stored once, whoever refers to
+//! them.
+
+use std::fmt::Write;
+
+use mica_oci::Digest;
+use mica_store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorKind;
+
+/// The kind of the records that hold pieces.
+pub(crate) const KIND: &str = "files";
+
+/// A path whose hash ends in this many zero bits ends a piece: one in 256 does.
+const CUT_MASK: u64 = 0xff;
+
+/// No piece is longer, whatever the hashes say.
+const LONGEST_PIECE: usize = 2048;
+
+/// A file as a list tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedFile {
+    /// Its path in the source.
+    pub(crate) path: String,
+    /// `f`, `d`, `l` or another letter for its type.
+    pub(crate) kind: char,
+    /// The permission bits.
+    pub(crate) mode: u32,
+    /// User and group.
+    pub(crate) owner: (u32, u32),
+    /// The first 8 bytes of the digest of its content, or of its link target.
+    pub(crate) content: u64,
+}
+
+/// The files of one source, in pieces that are ready to be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileList {
+    place: String,
+    total: usize,
+    pieces: Vec<String>,
+    /// The piece that grows.
+    open: String,
+    open_files: usize,
+    last: Option<ListedFile>,
+}
+
+/// A list that is stored: what a step's record keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptFiles {
+    /// Where the files came from, in words.
+    pub(crate) place: String,
+    /// How many there are.
+    pub(crate) total: usize,
+    /// The keys of the pieces, in order.
+    pub(crate) pieces: Vec<String>,
+}
+
+impl FileList {
+    /// Starts the list of a place, such as `the build context`.
+    pub(crate) fn of(place: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a file. The order is that of the walk, the same each time.
+    pub(crate) fn push(&mut self, file: ListedFile) {
+        self.write_line(&file);
+        self.total += 1;
+        self.open_files += 1;
+        let cut = hash(file.path.as_bytes()) & CUT_MASK == 0;
+        self.last = Some(file);
+        if cut || self.open_files == LONGEST_PIECE {
+            self.close_piece();
+        }
+    }
+
+    /// One line: how much of the path is that of the line above, the facts (`=` for those of the
+    /// line above), the content, the rest of the path.
+    fn write_line(&mut self, file: &ListedFile) {
+        let (shared, same) = match &self.last {
+            Some(last) => (
+                shared_prefix(&last.path, &file.path),
+                (last.kind, last.mode, last.owner) == (file.kind, file.mode, file.owner),
+            ),
+            None => (0, false),
+        };
+        let facts = match same {
+            true => "=".to_owned(),
+            false => format!(
+                "{}{:o}:{}:{}",
+                file.kind, file.mode, file.owner.0, file.owner.1
+            ),
+        };
+        let rest = file.path[shared..]
+            .replace('\\', "\\\\")
+            .replace('\n', "\\n");
+        writeln!(self.open, "{shared} {facts} {:016x} {rest}", file.content)
+            .expect("writing to a string cannot fail");
+    }
+
+    fn close_piece(&mut self) {
+        self.pieces.push(std::mem::take(&mut self.open));
+        self.open_files = 0;
+        self.last = None;
+    }
+
+    /// Stores the pieces that are not there yet.
+    pub(crate) fn keep(mut self, store: &Store) -> Result<KeptFiles, ErrorKind> {
+        if self.open_files > 0 {
+            self.close_piece();
+        }
+        let keys: Vec<String> = self.pieces.iter().map(|piece| key(piece)).collect();
+        let known = store.records().contains(KIND, &keys)?;
+        let new: Vec<(&str, &str)> = keys
+            .iter()
+            .zip(&self.pieces)
+            .zip(known)
+            .filter(|(_, known)| !known)
+            .map(|((key, piece), _)| (key.as_str(), piece.as_str()))
+            .collect();
+        if !new.is_empty() {
+            store.records().put_many(KIND, &new)?;
+        }
+        Ok(KeptFiles {
+            place: self.place,
+            total: self.total,
+            pieces: keys,
+        })
+    }
+}
+
+/// The first 8 bytes of a digest: enough to tell a file's versions apart.
+pub(crate) fn fingerprint(digest: &Digest) -> u64 {
+    u64::from_str_radix(&digest.hex()[..16], 16).unwrap_or(0)
+}
+
+/// FNV-1a: stable and quick, and nobody gains by bending it.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A piece is found under the first half of its digest.
+fn key(piece: &str) -> String {
+    Digest::of(piece.as_bytes()).hex()[..32].to_owned()
+}
+
+/// How many bytes two paths share at their beginning, in whole characters.
+fn shared_prefix(a: &str, b: &str) -> usize {
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    (0..=same)
+        .rev()
+        .find(|&length| b.is_char_boundary(length))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, content: u64) -> ListedFile {
+        ListedFile {
+            path: path.into(),
+            kind: 'f',
+            mode: 0o644,
+            owner: (0, 0),
+            content,
+        }
+    }
+
+    fn list(files: &[ListedFile]) -> FileList {
+        let mut list = FileList::of("here");
+        files.iter().cloned().for_each(|file| list.push(file));
+        list
+    }
+
+    #[test]
+    fn one_change_touches_few_pieces() {
+        let mut files: Vec<_> = (0..20_000)
+            .map(|n| file(&format!("src/{}/{n}.txt", n / 100), n))
+            .collect();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let before = list(&files).keep(&store).unwrap();
+        assert!((20..200).contains(&before.pieces.len()));
+        files[7_000].content = 1;
+        files.remove(15_000);
+        let after = list(&files).keep(&store).unwrap();
+        let new = |key: &&String| !before.pieces.contains(key);
+        assert!(after.pieces.iter().filter(new).count() <= 4);
+        let kept = store.records().keys(KIND).unwrap().len();
+        assert!(
+            kept <= before.pieces.len() + 4,
+            "equal pieces are kept once"
+        );
+    }
+}
