@@ -13,7 +13,7 @@ use crate::state::StageState;
 
 /// Waits for the layers, writes configuration and manifest, and gives the image its tags.
 ///
-/// Everything is durable before the first tag points at it.
+/// The store brings everything to the disk before the first tag points at it.
 pub(crate) fn assemble(
     store: &Store,
     request: &BuildRequest,
@@ -29,7 +29,6 @@ pub(crate) fn assemble(
     add_labels(&mut config.config, &request.labels);
     let layers = sealed.into_iter().map(|sealed| sealed.descriptor).collect();
     let image = store.put_image(config, layers)?;
-    store.sync()?;
     if request.tags.is_empty() {
         store.keep_untagged(&image.target)?;
     }

@@ -126,7 +126,7 @@ impl Containers {
 }
 
 /// Adds up the sizes of all files below a directory.
-fn directory_size(directory: &std::path::Path) -> Result<u64, Error> {
+pub(crate) fn directory_size(directory: &std::path::Path) -> Result<u64, Error> {
     let mut total = 0;
     let mut waiting = vec![directory.to_owned()];
     while let Some(directory) = waiting.pop() {

@@ -182,7 +182,11 @@ impl Volumes {
         }))
     }
 
-    fn users(&self, name: &str) -> Result<Vec<String>, Error> {
+    /// Returns the containers that use a volume.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn users(&self, name: &str) -> Result<Vec<String>, Error> {
         let mut users = Vec::new();
         for id in self.containers.ids()? {
             let record = match self.containers.record(&id) {
@@ -223,6 +227,14 @@ pub enum Prune {
 }
 
 impl Volume {
+    /// Adds up the sizes of all its files, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn size(&self) -> Result<u64, Error> {
+        crate::listing::directory_size(&self.mountpoint)
+    }
+
     /// Returns the volume in the shape of docker's `volume inspect`.
     pub fn inspect(&self) -> Value {
         json!({

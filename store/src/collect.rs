@@ -10,19 +10,21 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mica_oci::{ChainId, Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
 use serde::Deserialize;
 
 use crate::compressed::COMPRESSED;
+use crate::durable::{chains_in, names_or_none};
 use crate::error::At;
 use crate::images::REPOSITORY_DIGESTS;
+use crate::temporary::Trash;
 use crate::{Store, StoreError};
 
 /// Kind of the records that keep layers for coming builds: JSON with `layers`, a list of chain
 /// IDs. Other rooms write them.
-const BUILD: &str = "build";
+pub(crate) const BUILD: &str = "build";
 
 /// Kind of the records that records of kind [`BUILD`] name under `files`, in lists called `pieces`.
 const FILES: &str = "files";
@@ -83,19 +85,24 @@ impl Store {
     /// When something that a tag leads to cannot be read: then what it needs is not known, and
     /// nothing is removed.
     pub fn collect(&self) -> Result<Collected, StoreError> {
-        let Some(_lock) = self.hold_alone()? else {
+        // What takes long comes after the lock: it keeps nobody waiting.
+        let trash = self.trash()?;
+        let Some(lock) = self.hold_alone()? else {
             return Ok(Collected {
                 skipped: true,
                 ..Collected::default()
             });
         };
-        self.remove_abandoned()?;
-        self.remove_abandoned_snapshots()?;
+        self.remove_abandoned_snapshots(&trash)?;
+        self.remove_pending_of_earlier_boots(&trash)?;
         let marked = self.mark()?;
         let mut collected = Collected::default();
-        self.sweep_layers(&marked, &mut collected)?;
-        self.sweep_blobs(&marked, &mut collected)?;
+        self.sweep_layers(&marked, &trash, &mut collected)?;
+        self.sweep_blobs(&marked, &trash, &mut collected)?;
         self.sweep_records(&marked)?;
+        drop(lock);
+        trash.empty()?;
+        self.remove_abandoned()?;
         Ok(collected)
     }
 
@@ -191,7 +198,12 @@ impl Store {
         Ok(())
     }
 
-    fn sweep_layers(&self, marked: &Marked, collected: &mut Collected) -> Result<(), StoreError> {
+    fn sweep_layers(
+        &self,
+        marked: &Marked,
+        trash: &Trash,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
         for chain in self.chains()? {
             if marked.chains.contains(&chain) {
                 continue;
@@ -199,21 +211,26 @@ impl Store {
             if let Some(name) = self.chain_target(&chain)? {
                 collected.bytes += self.read_layer_file(&name).map_or(0, |layer| layer.size);
             }
-            // The link goes first: a visible chain is complete.
-            let link = self.chain_link(&chain);
-            fs::remove_file(&link).at("remove", &link)?;
+            // The links go first: a visible chain is complete.
+            trash.take(&self.chain_link(&chain))?;
+            trash.take(&self.pending_link(&chain))?;
             collected.layers.push(chain);
         }
-        for name in names(&self.directory("layers"))? {
+        for name in names_or_none(&self.directory("layers"))? {
             if !marked.layer_directories.contains(&name) {
-                self.discard(&self.directory("layers").join(name))?;
+                trash.take(&self.directory("layers").join(name))?;
             }
         }
         Ok(())
     }
 
-    fn sweep_blobs(&self, marked: &Marked, collected: &mut Collected) -> Result<(), StoreError> {
-        for name in names(&self.directory("blobs/sha256"))? {
+    fn sweep_blobs(
+        &self,
+        marked: &Marked,
+        trash: &Trash,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        for name in names_or_none(&self.directory("blobs/sha256"))? {
             let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else {
                 continue; // not ours
             };
@@ -221,8 +238,7 @@ impl Store {
                 continue;
             }
             let size = self.blob_size(&digest)?;
-            let path = self.blob_path(&digest);
-            fs::remove_file(&path).at("remove", &path)?;
+            trash.take(&self.blob_path(&digest))?;
             collected.bytes += size;
             collected.blobs.push(digest);
         }
@@ -257,9 +273,11 @@ impl Store {
 
     /// Returns all chains that have an unpacked layer.
     pub(crate) fn chains(&self) -> Result<Vec<ChainId>, StoreError> {
-        let names = names(&self.directory("chains"))?;
-        let chain = |name: String| format!("sha256:{name}").parse().ok().map(ChainId);
-        Ok(names.into_iter().filter_map(chain).collect())
+        let mut chains = chains_in(&self.directory("chains"))?;
+        chains.extend(self.pending_chains()?);
+        chains.sort_unstable();
+        chains.dedup();
+        Ok(chains)
     }
 
     pub(crate) fn chain_link(&self, chain: &ChainId) -> PathBuf {
@@ -268,15 +286,17 @@ impl Store {
 
     /// Returns the name of the directory below `layers` that a chain ends in.
     fn chain_target(&self, chain: &ChainId) -> Result<Option<String>, StoreError> {
-        let link = self.chain_link(chain);
-        match fs::read_link(&link) {
-            Ok(target) => Ok(target
-                .file_name()
-                .and_then(|name| name.to_str())
-                .map(str::to_owned)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).at("read", &link),
+        for link in [self.chain_link(chain), self.pending_link(chain)] {
+            match fs::read_link(&link) {
+                Ok(target) => {
+                    let name = target.file_name().and_then(|name| name.to_str());
+                    return Ok(name.map(str::to_owned));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).at("read", &link),
+            }
         }
+        Ok(None)
     }
 
     fn read_layer_file(&self, name: &str) -> Result<LayerFile, StoreError> {
@@ -284,14 +304,4 @@ impl Store {
         let raw = fs::read(&path).at("read", &path)?;
         serde_json::from_slice(&raw).map_err(|source| StoreError::Damaged { path, source })
     }
-}
-
-fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).at("read", directory)? {
-        // What is not UTF-8 is not ours.
-        names.extend(entry.at("read", directory)?.file_name().into_string().ok());
-    }
-    names.sort_unstable();
-    Ok(names)
 }

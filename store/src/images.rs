@@ -109,7 +109,7 @@ impl Store {
         })
     }
 
-    /// Gives a name to an image. Who had it before stays as a nameless image, unless it is the
+    /// Gives a name to an image, whose layers are brought to the disk before. Who had it before stays as a nameless image, unless it is the
     /// same image in another dress or has another name.
     pub fn tag_image(&self, target: &Descriptor, reference: &Reference) -> Result<(), StoreError> {
         if reference.digest().is_some() {
@@ -118,6 +118,7 @@ impl Store {
             });
         }
         let name = reference.familiar();
+        self.make_durable(target)?;
         self.change_index(|entries| {
             let former = take(entries, |entry| name_of(entry) == Some(&name));
             entries.retain(|entry| entry.digest != target.digest || name_of(entry).is_some());
@@ -137,6 +138,7 @@ impl Store {
 
     /// Keeps an image without a name, unless it has an entry already.
     pub fn keep_untagged(&self, target: &Descriptor) -> Result<(), StoreError> {
+        self.make_durable(target)?;
         self.change_index(|entries| {
             if !entries.iter().any(|entry| entry.digest == target.digest) {
                 entries.push(nameless(target));
@@ -149,6 +151,12 @@ impl Store {
         let name = reference.familiar();
         let removed = self.change_index(|entries| take(entries, |e| name_of(e) == Some(&name)))?;
         Ok(removed.first().map(nameless))
+    }
+
+    /// Takes the nameless entry of an image away.
+    pub(crate) fn remove_untagged(&self, target: &Descriptor) -> Result<(), StoreError> {
+        let is_it = |entry: &Descriptor| entry.digest == target.digest && name_of(entry).is_none();
+        self.change_index(|entries| take(entries, is_it)).map(drop)
     }
 
     /// Takes all names and the nameless entry of an image away; returns the names.
@@ -166,6 +174,31 @@ impl Store {
         Ok(value
             .and_then(|value| serde_json::from_str(&value).ok())
             .unwrap_or_default())
+    }
+
+    /// Returns the `repository@digest` names that lead to an image, as far as they are known.
+    pub fn known_names(&self, target: &Descriptor) -> Result<Vec<String>, StoreError> {
+        let manifest = self.read_document::<Manifest>(target).ok();
+        let image = manifest.map(|manifest| manifest.value().config.digest.to_string());
+        let suffix = format!("@{}", target.digest);
+        let mut known = Vec::new();
+        for (id, names) in self.records().entries(REPOSITORY_DIGESTS)? {
+            let names: Vec<String> = serde_json::from_str(&names).unwrap_or_default();
+            let is_image = image.as_ref() == Some(&id);
+            known.extend(
+                names
+                    .into_iter()
+                    .filter(|name| is_image || name.ends_with(&suffix)),
+            );
+        }
+        Ok(known)
+    }
+
+    /// Returns the platform of an image, where its documents can be read.
+    pub fn platform_of(&self, target: &Descriptor) -> Option<Platform> {
+        let manifest = self.read_document::<Manifest>(target).ok()?;
+        let config = self.read_document::<ImageConfig>(&manifest.value().config);
+        Some(config.ok()?.value().platform())
     }
 
     /// Notes that an image is known as `digest` in the repository of `reference`.

@@ -161,19 +161,30 @@ impl LayerWriter {
 impl Store {
     /// Returns the topmost layer of a stack that is unpacked and registered.
     pub fn layer(&self, chain: &ChainId) -> Result<Option<Layer>, StoreError> {
-        let link = self.chain_link(chain);
-        let target = match fs::read_link(&link) {
+        // The link may move from the second place to the first between two looks.
+        let durable = self.chain_link(chain);
+        for link in [&durable, &self.pending_link(chain), &durable] {
+            if let Some(layer) = self.linked_layer(link)? {
+                return Ok(Some(layer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the layer that a link leads to, if it is complete.
+    pub(crate) fn linked_layer(&self, link: &Path) -> Result<Option<Layer>, StoreError> {
+        let target = match fs::read_link(link) {
             Ok(target) => target,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).at("read", &link),
+            Err(error) => return Err(error).at("read", link),
         };
         let name = target
             .file_name()
             .and_then(OsStr::to_str)
             .unwrap_or_default();
         let id = LayerId::try_from(name.to_owned()).map_err(|_| io::ErrorKind::InvalidData);
-        let layer = self.layer_by_id(id.at("read", &link)?)?;
-        // Without its description the link is what a crash of the machine left.
+        let layer = self.layer_by_id(id.at("read", link)?)?;
+        // Without its description the layer was removed by hand.
         Ok(Some(layer).filter(|layer| layer.chain.is_some()))
     }
 
@@ -192,6 +203,15 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(layer),
             Err(error) => Err(error).at("read", &path),
         }
+    }
+
+    /// Returns the stack below a registered layer.
+    pub(crate) fn parent_of(&self, id: &LayerId) -> Result<Option<ChainId>, StoreError> {
+        let path = self.layer_directory(id).join("layer.json");
+        let raw = fs::read(&path).at("read", &path)?;
+        let file: LayerFile =
+            serde_json::from_slice(&raw).map_err(|source| StoreError::Damaged { path, source })?;
+        Ok(file.parent)
     }
 
     /// Returns the layers of an image, bottom first.
@@ -336,9 +356,12 @@ impl Store {
         self.layer(&chain)?.map_or_else(missing, Ok)
     }
 
-    /// Makes the link that makes a layer visible, unless a good one is there.
+    /// Makes the link that makes a layer visible, unless a good one is there. It is in `chains/`
+    /// once the layer is on the disk.
     fn link_chain(&self, chain: &ChainId, id: &LayerId) -> Result<(), StoreError> {
-        let link = self.chain_link(chain);
+        let (directory, link) = (self.pending_directory(), self.pending_link(chain));
+        fs::create_dir_all(&directory).at("create", &directory)?;
+        // It has to be good in `chains/` as well.
         let target = Path::new("../layers").join(id.as_str());
         match symlink(&target, &link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

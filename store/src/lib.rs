@@ -3,7 +3,8 @@
 //! ```text
 //! <root>/  oci-layout index.json blobs/sha256/<hex>      a valid OCI image layout
 //!          layers/<layer id>/{fs,layer.json}             unpacked layers in overlayfs form
-//!          chains/<chain id> -> ../layers/<layer id>     appears last: a visible chain is complete
+//!          chains/<chain id> -> ../layers/<layer id>     complete layers that are on the disk
+//!          pending/<boot id>/<chain id> -> …             complete layers that may be in memory only
 //!          snapshots/<id>/                               active read-write layers
 //!          tmp/                                          unlocked names in here are garbage
 //!          mica.db                                       records: losing them costs time, never data
@@ -15,9 +16,11 @@
 
 mod archive;
 mod blobs;
+mod check;
 mod collect;
 mod compress;
 mod compressed;
+mod durable;
 mod error;
 mod find;
 mod images;
@@ -30,17 +33,20 @@ mod store;
 mod sys;
 mod temporary;
 mod transfer;
+mod usage;
 mod view;
 
 pub use archive::{ArchiveError, ArchiveFormat, Loaded, load, load_directory, load_file, save};
+pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;
 pub use error::StoreError;
 pub use images::{Image, Tagged};
 pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto, is_archive};
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
-pub use records::Records;
+pub use records::{RecordUse, Records};
 pub use snapshots::{ActiveSnapshot, Durability, InitEntry, InitKind, SnapshotKind};
-pub use store::{Store, UseLock};
+pub use store::{Store, StoreOptions, UseLock};
 pub use transfer::{Outcome, Progress, TransferError, TransferEvent, pull, push};
+pub use usage::{CacheUsage, ImageUsage, Usage};
 pub use view::{Entry, FileType, Follow, View};

@@ -39,6 +39,8 @@ const CONTAINS: &str = "SELECT 1 FROM records WHERE kind = ?1 AND key = ?2";
 const TOUCH: &str = "UPDATE records SET last_used = ?3 WHERE kind = ?1 AND key = ?2";
 const REMOVE: &str = "DELETE FROM records WHERE kind = ?1 AND key = ?2";
 const REMOVE_ALL: &str = "DELETE FROM records WHERE kind = ?1";
+const USES: &str =
+    "SELECT key, value, last_used FROM records WHERE kind = ?1 ORDER BY last_used, key";
 const ENTRIES: &str = "SELECT key, value FROM records WHERE kind = ?1 ORDER BY key";
 
 /// The records of a store: values by kind and key.
@@ -48,6 +50,17 @@ const ENTRIES: &str = "SELECT key, value FROM records WHERE kind = ?1 ORDER BY k
 #[derive(Clone, Debug)]
 pub struct Records {
     store: Store,
+}
+
+/// A value with its key, and when it was last used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordUse {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// In seconds since 1970; notes one use a day.
+    pub last_used: i64,
 }
 
 /// The one connection of this process, made when it is first needed.
@@ -152,6 +165,24 @@ impl Records {
         self.run(|connection| {
             let mut statement = connection.prepare_cached(ENTRIES)?;
             let rows = statement.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// Returns all values of a kind, those first that were not used for longest.
+    pub fn uses(&self, kind: &str) -> Result<Vec<RecordUse>, StoreError> {
+        if !self.path().exists() {
+            return Ok(Vec::new());
+        }
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached(USES)?;
+            let rows = statement.query_map([kind], |row| {
+                Ok(RecordUse {
+                    key: row.get(0)?,
+                    value: row.get(1)?,
+                    last_used: row.get(2)?,
+                })
+            })?;
             rows.collect()
         })
     }

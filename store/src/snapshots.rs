@@ -25,7 +25,7 @@ pub use init::{InitEntry, InitKind};
 
 use crate::error::At;
 use crate::layers::root_metadata;
-use crate::temporary::random_name;
+use crate::temporary::{Trash, random_name};
 use crate::{Layer, LayerId, Stack, Store, StoreError};
 
 /// The version of `snapshot.json` that is read and written.
@@ -277,14 +277,24 @@ impl Store {
 
     /// Removes the snapshots of makers that are gone. Nobody may be making one meanwhile: the
     /// store is held alone.
-    pub(crate) fn remove_abandoned_snapshots(&self) -> Result<(), StoreError> {
-        for (id, file) in self.snapshot_files()? {
-            let persistent = file.is_some_and(|file| file.kind == FileKind::Persistent);
-            if !persistent && !is_locked(&self.snapshot(&id)?.directory) {
-                self.remove_snapshot(&id)?;
-            }
+    pub(crate) fn remove_abandoned_snapshots(&self, trash: &Trash) -> Result<(), StoreError> {
+        for directory in self.abandoned_snapshots()? {
+            trash.take(&directory)?;
         }
         Ok(())
+    }
+
+    /// Returns the snapshots whose makers are gone, as far as nobody is making one.
+    pub(crate) fn abandoned_snapshots(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut abandoned = Vec::new();
+        for (id, file) in self.snapshot_files()? {
+            let directory = self.snapshot(&id)?.directory.clone();
+            let persistent = file.is_some_and(|file| file.kind == FileKind::Persistent);
+            if !persistent && !is_locked(&directory) {
+                abandoned.push(directory);
+            }
+        }
+        Ok(abandoned)
     }
 
     /// Reads every snapshot's file; `None` for one that was not made to its end.

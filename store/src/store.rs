@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
-use crate::StoreError;
+use crate::durable::boot_id;
 use crate::error::At;
 use crate::records::Database;
+use crate::{Limits, StoreError};
 
 /// The format version that this program reads and writes.
 pub(crate) const VERSION: &str = "1";
@@ -30,7 +31,16 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    boot_id: String,
+    options: StoreOptions,
     database: Database,
+}
+
+/// How a store is used.
+#[derive(Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// What layers are held against when they are unpacked.
+    pub limits: Limits,
 }
 
 /// Keeps the collector away while it lives: held by whoever makes content.
@@ -46,10 +56,17 @@ impl Store {
     /// # Errors
     /// When the directory cannot be used, or holds a store of another format version.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, StoreOptions::default())
+    }
+
+    /// As [`open`](Self::open), with other than the usual options.
+    pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).at("resolve", root)?;
         let store = Self {
             inner: Arc::new(Inner {
                 root,
+                boot_id: boot_id(),
+                options,
                 database: Database::default(),
             }),
         };
@@ -92,10 +109,14 @@ impl Store {
         Ok(UseLock { _file: file })
     }
 
-    /// Writes everything that the store's file system has in memory to the disk: one `syncfs(2)`.
-    pub fn sync(&self) -> Result<(), StoreError> {
-        let root = File::open(self.root()).at("open", self.root())?;
-        rustix::fs::syncfs(&root).at("sync", self.root())
+    /// Returns what layers are held against when they are unpacked.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.options.limits
+    }
+
+    /// Returns the ID of the machine's boot.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.inner.boot_id
     }
 
     /// Returns this process's connection to the records.

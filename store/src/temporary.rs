@@ -25,6 +25,13 @@ pub(crate) struct TemporaryDirectory {
     _lock: File,
 }
 
+/// What was moved out of sight to be removed; it goes at the latest when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Trash {
+    directory: TemporaryDirectory,
+    next: std::cell::Cell<usize>,
+}
+
 /// A path that is removed when dropped; empty once it was moved away.
 #[derive(Debug)]
 struct Abandoned(PathBuf);
@@ -55,33 +62,50 @@ impl Store {
         .map(|(path, lock)| TemporaryDirectory { path, _lock: lock })
     }
 
-    /// Moves something of the store out of sight and removes it there; a crash in between leaves
-    /// garbage in `tmp/` only. It is no error when it is gone already.
-    pub(crate) fn discard(&self, path: &Path) -> Result<(), StoreError> {
-        let trash = self.temporary_directory("trash")?;
-        let place = trash.path().join("removed");
-        match fs::rename(path, &place) {
-            Ok(()) => remove(&place).at("remove", path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error).at("remove", path),
-        }
+    /// Makes a place for what is to be removed; a crash before that leaves garbage in `tmp/` only.
+    pub(crate) fn trash(&self) -> Result<Trash, StoreError> {
+        Ok(Trash {
+            directory: self.temporary_directory("trash")?,
+            next: std::cell::Cell::new(0),
+        })
     }
 
-    /// Removes the temporaries of makers that are gone; returns how many.
-    pub(crate) fn remove_abandoned(&self) -> Result<usize, StoreError> {
+    /// Moves something of the store out of sight and removes it there. It is no error when it is
+    /// gone already.
+    pub(crate) fn discard(&self, path: &Path) -> Result<(), StoreError> {
+        let trash = self.trash()?;
+        trash.take(path)?;
+        trash.empty()
+    }
+
+    /// Removes the temporaries of makers that are gone.
+    pub(crate) fn remove_abandoned(&self) -> Result<(), StoreError> {
+        for (path, _lock) in self.lock_abandoned()? {
+            remove(&path).at("remove", &path)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the temporaries of makers that are gone.
+    pub(crate) fn abandoned(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let locked = self.lock_abandoned()?.into_iter();
+        Ok(locked.map(|(path, _)| path).collect())
+    }
+
+    /// Takes the temporaries of makers that are gone.
+    fn lock_abandoned(&self) -> Result<Vec<(PathBuf, File)>, StoreError> {
         let directory = self.directory("tmp");
-        let mut removed = 0;
+        let mut found = Vec::new();
         for entry in fs::read_dir(&directory).at("read", &directory)? {
             let path = entry.at("read", &directory)?.path();
             let Ok(file) = open_without_following(&path) else {
                 continue; // its maker removed it, or it is nothing that we make
             };
             if try_lock(&file) {
-                remove(&path).at("remove", &path)?;
-                removed += 1;
+                found.push((path, file));
             }
         }
-        Ok(removed)
+        Ok(found)
     }
 
     /// A collector may lock and remove a new name before its maker has locked it: then the name
@@ -123,6 +147,24 @@ impl TemporaryFile {
     pub(crate) fn persist(self, place: &Path) -> Result<(), StoreError> {
         self.file.sync_all().at("sync", &self.path.0)?;
         self.path.moved_to(place)
+    }
+}
+
+impl Trash {
+    /// Moves something here, by a rename. It is no error when it is gone already.
+    pub(crate) fn take(&self, path: &Path) -> Result<(), StoreError> {
+        let place = self.directory.path().join(self.next.get().to_string());
+        self.next.set(self.next.get() + 1);
+        match fs::rename(path, &place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.at("remove", path),
+        }
+    }
+
+    /// Removes everything, however long that takes.
+    pub(crate) fn empty(self) -> Result<(), StoreError> {
+        let path = self.directory.path();
+        remove(path).at("remove", path)
     }
 }
 

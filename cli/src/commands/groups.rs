@@ -4,8 +4,9 @@ use clap::Subcommand;
 
 use super::inspect::{self, Kind};
 use super::{
-    attach, build, commit, cp, create, diff, exec, history, images, info, load, logs, pause, port,
-    prune, ps, pull, push, rename, rm, rmi, run, save, start, stats, stop, tag, top, wait,
+    attach, build, check, commit, cp, create, df, diff, exec, history, images, info, load, logs,
+    pause, port, prune, ps, pull, push, rename, rm, rmi, run, save, start, stats, stop, tag, top,
+    wait,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -86,6 +87,10 @@ pub(crate) enum ContainerCommand {
 /// `mica system`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum SystemCommand {
+    /// Check blobs, layers and names of the store
+    Check(check::CheckArgs),
+    /// Show disk usage
+    Df(df::DfArgs),
     /// Display what the host allows, and what is in the store
     Info(info::InfoArgs),
     /// Remove stopped containers, unused images and build cache
@@ -156,6 +161,8 @@ impl SystemCommand {
     /// Runs the command.
     pub(super) fn run(&self, session: &Session) -> Outcome {
         match self {
+            Self::Check(args) => check::run(args, session),
+            Self::Df(args) => df::run(args, session),
             Self::Info(args) => info::run(args, session),
             Self::Prune(args) => prune::system(args, session),
         }

@@ -3,10 +3,12 @@
 mod arguments;
 mod attach;
 pub(crate) mod build;
+mod check;
 mod commit;
 mod completion;
 mod cp;
 mod create;
+mod df;
 mod diff;
 mod exec;
 mod filter;

@@ -45,7 +45,6 @@ impl Candidate {
         self.install_layers(store, contents)?;
         store.put_document(&self.config)?;
         store.put_document(&self.manifest)?;
-        store.sync()?;
         let image = Image {
             target: self.manifest.descriptor().clone(),
             manifest: self.manifest,

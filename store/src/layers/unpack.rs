@@ -40,13 +40,7 @@ impl Store {
         if let Some(known) = self.layer(&ChainId::extend(below.as_ref(), diff_id))? {
             return Ok(known);
         }
-        let view = parent.view()?;
-        let writer = self.new_layer_on(&view)?;
-        let blob = Verified::new(blob, descriptor);
-        let description = unpack(&writer, &view, blob).map_err(|source| StoreError::Unpack {
-            digest: descriptor.digest.clone(),
-            source: Box::new(source),
-        })?;
+        let (writer, description) = self.unpack_beside(parent, descriptor, blob)?;
         if description.diff_id != *diff_id {
             return Err(StoreError::DiffId {
                 digest: descriptor.digest.clone(),
@@ -55,6 +49,24 @@ impl Store {
             });
         }
         self.register(below.as_ref(), writer.commit()?, &description)
+    }
+
+    /// Unpacks a layer's blob on top of a stack, and leaves it at that.
+    pub(crate) fn unpack_beside(
+        &self,
+        parent: &Stack,
+        descriptor: &Descriptor,
+        blob: impl Read,
+    ) -> Result<(LayerWriter, LayerDescription), StoreError> {
+        let view = parent.view()?;
+        let writer = self.new_layer_on(&view)?;
+        let blob = Verified::new(blob, descriptor);
+        let description = unpack(&writer, &view, blob, self.limits());
+        let description = description.map_err(|source| StoreError::Unpack {
+            digest: descriptor.digest.clone(),
+            source: Box::new(source),
+        })?;
+        Ok((writer, description))
     }
 
     /// As [`new_layer`](Store::new_layer), with a root like the one below it: overlayfs shows
@@ -93,13 +105,13 @@ fn unpack(
     writer: &LayerWriter,
     view: &View,
     blob: impl Read,
+    limits: &Limits,
 ) -> Result<LayerDescription, StoreError> {
     let root = sys::open_root(writer.path()).at("open", writer.path())?;
-    let limits = Limits::default();
     let (sender, receiver) = sync_channel(DEPTH);
     let (applied, (diff_id, size)) = thread::scope(|scope| {
-        let applied = scope.spawn(|| apply(root, view, Chunks::new(receiver), &limits));
-        let hashed = feed(blob, &limits, sender);
+        let applied = scope.spawn(|| apply(root, view, Chunks::new(receiver), limits));
+        let hashed = feed(blob, limits, sender);
         let applied = applied
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -39,13 +39,6 @@ struct Downloaded {
     outcome: Outcome,
 }
 
-/// Whether the store changed, so that there is something to sync.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Nothing,
-    Something,
-}
-
 /// Pulls an image into the store: blobs, unpacked layers, name.
 ///
 /// What is there already is not fetched. Of an index, the manifest for `platform` is kept. A
@@ -76,9 +69,9 @@ pub async fn pull<S: Fetch + Resolve>(
         manifest,
         config,
     };
-    let change = pull.layers(&image).await?;
+    pull.layers(&image).await?;
     let (store, reference, done) = (store.clone(), reference.clone(), image.clone());
-    blocking(move || seal(&store, &done, &reference, &resolved, change)).await?;
+    blocking(move || seal(&store, &done, &reference, &resolved)).await?;
     Ok(image)
 }
 
@@ -128,13 +121,13 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         Ok(document.map_err(StoreError::from)?)
     }
 
-    async fn layers(&self, image: &Image) -> Result<Change, TransferError> {
+    async fn layers(&self, image: &Image) -> Result<(), TransferError> {
         let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let (sender, downloaded) = mpsc::unbounded_channel();
         let both = layers.iter().cloned().zip(diff_ids.iter().cloned());
         let downloads = self.download_all(both.collect(), sender);
-        let (_, change) = tokio::try_join!(downloads, self.unpack_all(downloaded))?;
-        Ok(change)
+        tokio::try_join!(downloads, self.unpack_all(downloaded))?;
+        Ok(())
     }
 
     /// Downloads in the background of [`unpack_all`](Self::unpack_all); reports in order.
@@ -184,9 +177,8 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
     async fn unpack_all(
         &self,
         mut downloaded: UnboundedReceiver<Downloaded>,
-    ) -> Result<Change, TransferError> {
+    ) -> Result<(), TransferError> {
         let (mut stack, mut chain) = (Stack::default(), None);
-        let mut change = Change::Nothing;
         while let Some(mut layer) = downloaded.recv().await {
             let next = ChainId::extend(chain.as_ref(), &layer.diff_id);
             let known = self.store.layer(&next)?;
@@ -197,9 +189,6 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
                     self.unpack(&stack, &layer).await?
                 }
             };
-            if layer.outcome == Outcome::Complete {
-                change = Change::Something;
-            }
             self.progress.event(TransferEvent::Done {
                 digest: layer.descriptor.digest,
                 outcome: layer.outcome,
@@ -207,7 +196,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             stack.push(unpacked);
             chain = Some(next);
         }
-        Ok(change)
+        Ok(())
     }
 
     async fn unpack(
@@ -235,13 +224,9 @@ fn seal(
     image: &Image,
     reference: &Reference,
     resolved: &Descriptor,
-    change: Change,
 ) -> Result<(), StoreError> {
     store.put_document(&image.config)?;
     store.put_document(&image.manifest)?;
-    if change == Change::Something {
-        store.sync()?;
-    }
     store.add_repository_digest(image.id(), reference, &resolved.digest)?;
     match reference.digest() {
         Some(_) => store.keep_untagged(&image.target),

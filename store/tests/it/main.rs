@@ -1,8 +1,10 @@
 //! The store from outside: transfers, archives, names, collection.
 
 mod archives;
+mod checking;
 mod collection;
 mod crashes;
+mod durability;
 mod names;
 mod transfers;
 
