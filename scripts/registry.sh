@@ -33,7 +33,7 @@ running() {
 write_config() {
     cat >"$dir/config.yml" <<CONFIG
 version: 0.1
-log: { level: warn, accesslog: { disabled: true } }
+log: { level: warn }
 storage:
   filesystem: { rootdirectory: "$dir/storage" }
   delete: { enabled: true }
@@ -62,7 +62,7 @@ start() {
     mkdir -p "$dir/storage"
     write_config "$address"
     # Keys of the environment would override the file (REGISTRY_HTTP_ADDR and the like).
-    env -i PATH="$PATH" HOME="$dir" setsid docker-registry serve "$dir/config.yml" >"$dir/log" 2>&1 </dev/null &
+    env -i PATH="$PATH" HOME="$dir" setsid docker-registry serve "$dir/config.yml" >>"$dir/log" 2>&1 </dev/null &
     pid=$!
     echo "$pid" >"$dir/pid"
     for _ in {1..200}; do

@@ -124,7 +124,7 @@ impl StageBuild<'_, '_> {
         if let Some(index) = self.engine.copied_stage(self.stage, from)? {
             let state = self.other_stage(index)?;
             let place = format!("stage \"{}\"", self.engine.stage_name(index));
-            return Ok(Arc::new(ContextSource::layers(&state.stack(), place)?));
+            return Ok(Arc::new(ContextSource::layers(&state.stack()?, place)?));
         }
         if let Some(NamedContext::Directory(path)) = self.engine.request.named_contexts.get(from) {
             let mut source = ContextSource::directory(path, None)?;

@@ -10,12 +10,13 @@ use mica_dockerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Inst
 use mica_store::{FileType, Layer, Metadata};
 use tempfile::TempDir;
 
+use crate::cache::Ground;
 use crate::context::{ContextSource, Owners};
 use crate::copy_files::{Copier, temporary_directory};
 use crate::destination::Destination;
 use crate::error::ErrorKind;
 use crate::explain::Inputs;
-use crate::key::{CacheKey, KeyBuilder};
+use crate::key::CacheKey;
 use crate::mode::Mode;
 use crate::sources::{Selected, Wildcards};
 use crate::stage::{StageBuild, Step};
@@ -25,14 +26,14 @@ use crate::variables::{expand, expand_heredoc};
 /// What COPY and ADD have in common.
 pub(crate) struct Copying<'i> {
     name: &'static str,
-    sources: &'i [CopySource],
-    destination: &'i str,
-    from: Option<&'i str>,
-    chown: Option<&'i str>,
-    chmod: Option<&'i str>,
-    exclude: &'i [String],
-    link: bool,
-    parents: bool,
+    pub(crate) sources: &'i [CopySource],
+    pub(crate) destination: &'i str,
+    pub(crate) from: Option<&'i str>,
+    pub(crate) chown: Option<&'i str>,
+    pub(crate) chmod: Option<&'i str>,
+    pub(crate) exclude: &'i [String],
+    pub(crate) link: bool,
+    pub(crate) parents: bool,
     /// Whether local archives are unpacked.
     unpack: bool,
     unsupported: Option<&'static str>,
@@ -125,13 +126,23 @@ impl StageBuild<'_, '_> {
         if let Some(what) = copying.unsupported {
             return Err(ErrorKind::Unsupported(what.into()));
         }
+        let name = format!("{prefix} {}", instruction.source);
+        let origin = self.copy_origin(state, copying)?;
+        if let Some((origin, ground)) = &origin
+            && self.step_by_origin(state, &name, origin, *ground)?
+        {
+            return Ok(());
+        }
         let (words, mut resolved) = self.resolve_copy(state, copying)?;
-        let key = self.copy_key(state, copying, &mut resolved)?;
+        let ground = ground(resolved.link, resolved.owner.as_deref());
+        let key = self.copy_key(state, copying, &mut resolved, ground)?;
         let step = Step {
-            name: format!("{prefix} {}", instruction.source),
+            name,
             created_by: history_text(copying, &resolved, &words),
             key,
             files: Box::new(|| resolved.groups.iter().map(Group::files).collect()),
+            origin: origin.map(|(origin, _)| origin),
+            ground,
         };
         self.step(state, step, |state, _| self.write_copy(state, &resolved))
     }
@@ -260,6 +271,7 @@ impl StageBuild<'_, '_> {
         state: &StageState,
         copying: &Copying<'_>,
         resolved: &mut Resolved,
+        ground: Ground,
     ) -> Result<(CacheKey, Inputs), ErrorKind> {
         let mut digests = Vec::new();
         for group in &mut resolved.groups {
@@ -267,8 +279,8 @@ impl StageBuild<'_, '_> {
             digests.push(digest.to_string());
             group.contents = contents;
         }
-        let key: KeyBuilder = CacheKey::of("copy").parent(&state.key);
-        Ok(key
+        Ok(ground
+            .key("copy", &state.key)
             .text("instruction", copying.name)
             .text("destination", &resolved.destination)
             .text(
@@ -287,7 +299,7 @@ impl StageBuild<'_, '_> {
 
     fn write_copy(&self, state: &StageState, resolved: &Resolved) -> Result<Layer, ErrorKind> {
         let layer = self.engine.store.new_layer()?;
-        let lower = state.stack().lower_directories();
+        let lower = state.stack()?.lower_directories();
         let image = Destination::new(layer.path(), &lower)?;
         let owner = resolved
             .owner
@@ -380,10 +392,12 @@ impl StageBuild<'_, '_> {
                 .text("user", &user)
                 .finish_with_inputs(),
             files: Box::new(Vec::new),
+            origin: None,
+            ground: Ground::Same,
         };
         self.step(state, step, |state, _| {
             let layer = self.engine.store.new_layer()?;
-            let lower = state.stack().lower_directories();
+            let lower = state.stack()?.lower_directories();
             let mut destination = Destination::new(layer.path(), &lower)?;
             if destination.lookup(Path::new(&path))?.is_none() {
                 let (uid, gid) = owner_ids(&destination, &user)?;
@@ -393,6 +407,15 @@ impl StageBuild<'_, '_> {
             destination.finish()?;
             Ok(layer.commit()?)
         })
+    }
+}
+
+/// What a copy may be put upon. A name of a user is looked up in what lies below, a number is not.
+pub(crate) fn ground(link: bool, owner: Option<&str>) -> Ground {
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    match owner.is_none_or(|owner| owner.split(':').all(is_number)) && link {
+        true => Ground::Any,
+        false => Ground::Same,
     }
 }
 

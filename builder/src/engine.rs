@@ -12,9 +12,12 @@ use mica_store::{Image, Store};
 use crate::context::ContextSource;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepId};
+use crate::exchange::Imports;
 use crate::image;
+use crate::ledger::Ledger;
 use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
 use crate::request::{BaseImages, BuildRequest};
+use crate::slots::{Limits, Slots};
 use crate::stage::StageBuild;
 use crate::state::StageState;
 use crate::variables::GlobalArguments;
@@ -44,17 +47,46 @@ pub fn build(
     let _in_use = store
         .hold()
         .map_err(|error| ErrorKind::from(error).at(None))?;
-    let globals = GlobalArguments::new(request, &dockerfile)?;
+    let built = attempt(store, request, host, &dockerfile, Imported::Used);
+    match built {
+        // What is lost elsewhere is made anew; all that was done so far is found again.
+        Err(BuildError {
+            kind: kind @ ErrorKind::LostLayer { .. },
+            ..
+        }) => {
+            let text = format!("{kind}: building without imported caches");
+            host.event(Event::Warning { text });
+            attempt(store, request, host, &dockerfile, Imported::Ignored)
+        }
+        built => built,
+    }
+}
+
+/// Whether `--cache-from` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Imported {
+    Used,
+    Ignored,
+}
+
+fn attempt(
+    store: &Store,
+    request: &BuildRequest,
+    host: &dyn BaseImages,
+    dockerfile: &Dockerfile,
+    imported: Imported,
+) -> Result<Built, BuildError> {
+    let globals = GlobalArguments::new(request, dockerfile)?;
     let base =
         |index: usize| globals.expand(&dockerfile.stages[index].base, dockerfile.directives.escape);
     let replaced = |name: &str| request.named_contexts.contains_key(name);
-    let plan = Plan::new(&dockerfile, request.target.as_deref(), base, replaced)
+    let plan = Plan::new(dockerfile, request.target.as_deref(), base, replaced)
         .map_err(|error| error.at(None))?;
     let now = globals
         .epoch()
         .map_err(|error| error.at(None))?
         .unwrap_or(request.now);
-    let engine = Engine {
+    let mut engine = Engine {
         store,
         request,
         host,
@@ -63,7 +95,7 @@ pub fn build(
             .iter()
             .map(|_| StageCell::default())
             .collect(),
-        dockerfile: &dockerfile,
+        dockerfile,
         globals,
         now,
         context: OnceLock::new(),
@@ -72,7 +104,12 @@ pub fn build(
         steps: AtomicUsize::new(0),
         canceled: AtomicBool::new(false),
         failure: Mutex::new(None),
-        slots: Slots::new(request.sandbox.parallelism),
+        slots: Slots::new(Limits::of(&request.sandbox)),
+        ledger: Ledger::new(store, host.cache_exports(), &plan.result),
+        imports: match imported {
+            Imported::Used => OnceLock::new(),
+            Imported::Ignored => OnceLock::from(Imports::default()),
+        },
     };
     let target = std::thread::scope(|scope| {
         for &stage in &plan.needed {
@@ -82,7 +119,10 @@ pub fn build(
     });
     engine.finish_sealing();
     let image = match target {
-        Ok(state) => image::assemble(store, request, now, &state).map_err(|error| error.at(None)),
+        Ok(state) => engine
+            .inline_steps(&plan.result)
+            .and_then(|inline| image::assemble(store, request, now, &state, inline))
+            .map_err(|error| error.at(None)),
         Err(canceled) => {
             let first = engine
                 .failure
@@ -92,8 +132,11 @@ pub fn build(
             Err(first.unwrap_or_else(|| canceled.at(None)))
         }
     };
+    let exported = engine.close_ledger(image.is_ok());
     engine.close_network();
-    Ok(Built { image: image? })
+    let image = image?;
+    exported.map_err(|error| error.at(None))?;
+    Ok(Built { image })
 }
 
 /// What the stages of one build share.
@@ -111,6 +154,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) bridge: OnceLock<Bridge>,
     /// How many commands may run at once.
     pub(crate) slots: Slots,
+    /// What was found and done, for those who keep it.
+    pub(crate) ledger: Ledger,
+    /// The imported caches, read when the first step is not in the store.
+    pub(crate) imports: OnceLock<Imports>,
     cells: Vec<StageCell>,
     sealing: Mutex<Vec<JoinHandle<()>>>,
     steps: AtomicUsize,
@@ -236,8 +283,8 @@ impl Engine<'_> {
         }
     }
 
-    fn close_network(self) {
-        if let Some(bridge) = self.bridge.into_inner()
+    fn close_network(&mut self) {
+        if let Some(bridge) = self.bridge.take()
             && let Err(error) = bridge.close()
         {
             self.host.event(Event::Warning {
@@ -260,38 +307,6 @@ impl Drop for FailOnPanic<'_> {
         }
         drop(state);
         self.cell.ready.notify_all();
-    }
-}
-
-/// A counter of free places.
-pub(crate) struct Slots {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-/// A place, given back when dropped.
-pub(crate) struct Slot<'s>(&'s Slots);
-
-impl Slots {
-    fn new(count: usize) -> Self {
-        Self {
-            free: Mutex::new(count.max(1)),
-            freed: Condvar::new(),
-        }
-    }
-
-    /// Waits for a place.
-    pub(crate) fn take(&self) -> Slot<'_> {
-        let free = self.freed.wait_while(lock(&self.free), |free| *free == 0);
-        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.freed.notify_one();
     }
 }
 

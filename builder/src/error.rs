@@ -4,8 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use mica_dockerfile::{ExpandError, MountError, ParseError, Span};
-use mica_oci::{PlatformError, ReferenceError};
+use mica_oci::{Digest, PlatformError, ReferenceError};
 use mica_store::StoreError;
+
+use crate::exchange::ExchangeError;
 
 /// A failed build: what happened and the text it happened at.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +178,26 @@ pub enum ErrorKind {
     /// The network for steps could not be set up.
     #[error("cannot set up the network of the build")]
     Network(#[source] mica_isolation::Error),
+    /// An imported cache names a layer that it does not hand out.
+    #[error("cannot fetch layer {digest} of the cache {place}")]
+    LostLayer {
+        /// The layer's blob.
+        digest: Digest,
+        /// The cache.
+        place: String,
+        /// What went wrong.
+        #[source]
+        source: ExchangeError,
+    },
+    /// The cache cannot be exported.
+    #[error("cannot export the cache to {place}")]
+    CacheExport {
+        /// Where to.
+        place: String,
+        /// What went wrong.
+        #[source]
+        source: ExchangeError,
+    },
     /// Another stage failed first.
     #[error("stage {0} failed")]
     Canceled(String),
@@ -206,4 +228,15 @@ impl ErrorKind {
             source,
         }
     }
+}
+
+/// One text for an error and its causes: for those who can keep a text only.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -5,6 +5,7 @@ use mica_oci::{History, ImageConfig};
 use mica_store::{Image, Store};
 
 use crate::error::ErrorKind;
+use crate::exchange::{self, CacheStep};
 use crate::history::COMMENT;
 use crate::metadata::add_labels;
 use crate::request::BuildRequest;
@@ -19,7 +20,10 @@ pub(crate) fn assemble(
     request: &BuildRequest,
     now: Timestamp,
     state: &StageState,
+    inline: Option<Vec<CacheStep>>,
 ) -> Result<Image, ErrorKind> {
+    // An image in the store can be run: layers of an imported cache are fetched now.
+    state.stack()?;
     let sealed = state
         .layers
         .iter()
@@ -27,6 +31,9 @@ pub(crate) fn assemble(
         .collect::<Result<Vec<_>, _>>()?;
     let mut config = finished_config(now, state, &sealed);
     add_labels(&mut config.config, &request.labels);
+    if let Some(steps) = inline {
+        exchange::inline(&mut config, steps);
+    }
     let layers = sealed.into_iter().map(|sealed| sealed.descriptor).collect();
     let image = store.put_image(config, layers)?;
     if request.tags.is_empty() {

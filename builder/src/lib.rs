@@ -22,17 +22,23 @@ mod digests;
 mod engine;
 mod error;
 mod event;
+mod exchange;
 mod explain;
+mod flight;
 mod history;
 mod image;
 mod key;
+mod ledger;
 mod metadata;
 mod mode;
 mod mounts;
+mod origin;
+mod place;
 mod plan;
 mod request;
 mod run;
 mod seal;
+mod slots;
 mod sources;
 mod stage;
 mod state;
@@ -41,6 +47,10 @@ mod variables;
 pub use engine::{Built, build};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Outcome, StepId, Stream};
+pub use exchange::{
+    CacheDestination, CacheExport, CacheSource, Content, ExchangeError, ExportFailure, ExportMode,
+    LayoutCache, LayoutCacheError, ManifestForm,
+};
 pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
     SecretSource,

@@ -1,5 +1,7 @@
 //! Which stages a target needs, as far as the Dockerfile alone tells.
 
+use std::collections::HashSet;
+
 use mica_dockerfile::{CopyInstruction, Dockerfile, InstructionKind, Stage};
 
 use crate::error::ErrorKind;
@@ -11,6 +13,8 @@ pub(crate) struct Plan {
     pub(crate) target: usize,
     /// The stages needed for it, itself included, in the order of the file.
     pub(crate) needed: Vec<usize>,
+    /// The target and the stages that it is based on: those whose layers are the image's.
+    pub(crate) result: HashSet<usize>,
 }
 
 impl Plan {
@@ -36,12 +40,12 @@ impl Plan {
                 })?,
         };
         let mut edges = Vec::with_capacity(stages.len());
+        let mut bases = Vec::with_capacity(stages.len());
         for (index, stage) in stages.iter().enumerate() {
             let base = base(index)?;
-            let mut needs: Vec<_> = earlier_stage(dockerfile, index, &base)
-                .filter(|_| !replaced(&base))
-                .into_iter()
-                .collect();
+            let base = earlier_stage(dockerfile, index, &base).filter(|_| !replaced(&base));
+            bases.push(base);
+            let mut needs: Vec<_> = base.into_iter().collect();
             for from in sources(stage).iter().filter(|from| !replaced(from)) {
                 needs.extend(copied_stage(dockerfile, index, from)?);
             }
@@ -50,7 +54,12 @@ impl Plan {
         let mut needed = vec![false; stages.len()];
         mark(&edges, target, &mut needed);
         let needed = (0..stages.len()).filter(|&index| needed[index]).collect();
-        Ok(Self { target, needed })
+        let result = std::iter::successors(Some(target), |&stage| bases[stage]).collect();
+        Ok(Self {
+            target,
+            needed,
+            result,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use mica_isolation::{CgroupLimits, ResourceLimit};
@@ -9,6 +10,7 @@ use mica_oci::{Platform, Reference};
 use mica_store::Image;
 
 use crate::event::Event;
+use crate::exchange::{CacheExport, CacheSource};
 
 /// Everything that decides a build's result, and how steps are run.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct BuildRequest {
     pub build_platform: Platform,
     /// Whether results of earlier builds are used.
     pub cache: CachePolicy,
+    /// Whether the image's configuration keeps the records of its steps: `--cache-to type=inline`.
+    pub inline_cache: bool,
     /// The names that the image gets.
     pub tags: Vec<Reference>,
     /// `--secret`, by id.
@@ -104,6 +108,8 @@ pub struct Sandbox {
     pub limits: CgroupLimits,
     /// How many steps may run at once.
     pub parallelism: usize,
+    /// How much memory steps that run at once may need together, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// The network of a step.
@@ -128,4 +134,14 @@ pub trait BaseImages: Sync {
 
     /// Takes a progress event.
     fn event(&self, event: Event);
+
+    /// Returns where caches are imported from, the most wanted first.
+    fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {
+        &[]
+    }
+
+    /// Returns where the build's cache is exported to.
+    fn cache_exports(&self) -> &[CacheExport] {
+        &[]
+    }
 }

@@ -14,6 +14,7 @@ use mica_isolation::{
 use mica_oci::{Access, Mount, MountKind};
 use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
 
+use crate::cache::Ground;
 use crate::copy::Group;
 use crate::error::ErrorKind;
 use crate::event::{Event, StepId, Stream};
@@ -67,6 +68,8 @@ impl StageBuild<'_, '_> {
             created_by: history::run(&shown_arguments(state), &command.words),
             key: run_key(state, &command),
             files: Box::new(|| command.mounts.groups().iter().map(Group::files).collect()),
+            origin: None,
+            ground: Ground::Same,
         };
         self.step(state, step, |state, id| self.execute(state, &command, id))
     }
@@ -103,6 +106,7 @@ impl StageBuild<'_, '_> {
         command: &Command,
         step: StepId,
     ) -> Result<Layer, ErrorKind> {
+        let stack = state.stack()?;
         let _slot = self.engine.slots.take();
         let files = StepFiles::new(self.engine.request, command.script.as_ref())?;
         let mut mounts = files.mounts();
@@ -112,7 +116,7 @@ impl StageBuild<'_, '_> {
         let snapshot = self
             .engine
             .store
-            .prepare(&state.stack(), SnapshotKind::Ephemeral, &init)?;
+            .prepare(&stack, SnapshotKind::Ephemeral, &init)?;
         let lease = self.lease(command.network)?;
         let spec = self.sandbox(state, command, &snapshot, mounts, lease.as_ref());
         let (exit, output) = self.supervise(&spec, &command.shown, step)?;

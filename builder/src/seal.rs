@@ -12,15 +12,17 @@ use mica_oci::{ChainId, Descriptor, DiffId, MediaType};
 use mica_store::{Layer, Store};
 
 use crate::cache::{Made, StepRecord};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, with_causes};
 use crate::explain::{FileList, Inputs};
+use crate::flight::Flight;
 use crate::key::CacheKey;
+use crate::place::Place;
 
 /// A layer of a stage, sealed or about to be.
 #[derive(Clone, Debug)]
 pub(crate) struct BuiltLayer {
-    /// The directory, there to be built upon.
-    pub(crate) layer: Layer,
+    /// Where it is.
+    pub(crate) place: Place,
     /// What is known of it once it is sealed.
     pub(crate) seal: Seal,
 }
@@ -49,6 +51,14 @@ impl Seal {
     /// A seal that is known already.
     pub(crate) fn ready(sealed: Sealed) -> Self {
         Self(Arc::new((Mutex::new(Some(Ok(sealed))), Condvar::new())))
+    }
+
+    /// Returns what is known already.
+    pub(crate) fn peek(&self) -> Option<Sealed> {
+        let slot = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref()
+            .and_then(|result| result.as_ref().ok())
+            .cloned()
     }
 
     fn pending() -> Self {
@@ -86,8 +96,8 @@ pub(crate) struct Sealing {
     pub(crate) parent: Option<BuiltLayer>,
     /// The new layer.
     pub(crate) layer: Layer,
-    /// The key of the step that made it.
-    pub(crate) key: CacheKey,
+    /// The keys that the step is found by, the one that says which files went in first.
+    pub(crate) keys: Vec<CacheKey>,
     /// The step's text, for those who ask why a later build missed.
     pub(crate) instruction: String,
     /// What the key was made of.
@@ -96,6 +106,8 @@ pub(crate) struct Sealing {
     pub(crate) files: Vec<FileList>,
     /// When the step ran.
     pub(crate) created: Timestamp,
+    /// Keeps other builds from running the step until it is recorded.
+    pub(crate) flight: Option<Flight>,
 }
 
 impl Sealing {
@@ -103,7 +115,7 @@ impl Sealing {
     pub(crate) fn start(self) -> (BuiltLayer, JoinHandle<()>) {
         let seal = Seal::pending();
         let built = BuiltLayer {
-            layer: self.layer.clone(),
+            place: Place::here(self.layer.clone()),
             seal: seal.clone(),
         };
         let thread = std::thread::spawn(move || {
@@ -135,22 +147,16 @@ impl Sealing {
         let kept = self.files.into_iter().map(|list| list.keep(&self.store));
         let made = Made {
             instruction: self.instruction,
-            created: self.created,
+            created: Some(self.created),
+            key: self.keys[0].clone(),
             inputs: self.inputs,
             files: kept.collect::<Result<_, _>>()?,
         };
-        StepRecord::new(&sealed, parent, made).put(&self.store, &self.key)?;
+        let record = StepRecord::new(&sealed, parent, made);
+        for key in &self.keys {
+            record.put(&self.store, key)?;
+        }
+        drop(self.flight);
         Ok(sealed)
     }
-}
-
-/// One text for an error and its causes: it is told to every layer that waits.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

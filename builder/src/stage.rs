@@ -8,12 +8,15 @@ use mica_dockerfile::{Escape, Instruction, InstructionKind, Stage};
 use mica_oci::{Platform, Reference};
 use mica_store::{Image, Layer};
 
-use crate::cache;
+use crate::cache::Ground;
 use crate::engine::Engine;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Outcome, StepId};
+use crate::exchange::Noted;
 use crate::explain::{Below, FileList, Inputs};
+use crate::flight::Flight;
 use crate::key::CacheKey;
+use crate::place::Place;
 use crate::request::{CachePolicy, NamedContext};
 use crate::seal::{BuiltLayer, Seal, Sealed, Sealing};
 use crate::state::StageState;
@@ -35,6 +38,10 @@ pub(crate) struct Step<'i> {
     pub(crate) key: (CacheKey, Inputs),
     /// Lists the files that count; called when the step has to run.
     pub(crate) files: Box<dyn Fn() -> Vec<FileList> + 'i>,
+    /// Another key, by the origin of what is copied (see `origin`).
+    pub(crate) origin: Option<CacheKey>,
+    /// What the layer may be put upon.
+    pub(crate) ground: Ground,
 }
 
 /// What a stage starts from.
@@ -42,6 +49,14 @@ enum Base {
     Scratch,
     Stage(usize),
     Image(Box<Image>),
+}
+
+impl Step<'_> {
+    /// What the step is found by, the key that says which files went in first.
+    fn keys(&self) -> Vec<CacheKey> {
+        let origin = self.origin.iter().cloned();
+        std::iter::once(self.key.0.clone()).chain(origin).collect()
+    }
 }
 
 impl StageBuild<'_, '_> {
@@ -222,7 +237,7 @@ impl StageBuild<'_, '_> {
                 created: None,
             };
             BuiltLayer {
-                layer,
+                place: Place::here(layer),
                 seal: Seal::ready(sealed),
             }
         };
@@ -255,12 +270,14 @@ impl StageBuild<'_, '_> {
         step: Step<'_>,
         execute: impl FnOnce(&StageState, StepId) -> Result<Layer, ErrorKind>,
     ) -> Result<(), ErrorKind> {
-        let (key, inputs) = step.key;
         let id = self.engine.start_step(step.name.clone());
         let built = self.timed(id, || {
-            if self.may_reuse()
-                && let Some(built) = cache::find(self.engine.store, &key, state.layers.last())?
-            {
+            if let Some(built) = self.reuse(state, &step)? {
+                return Ok((built, Outcome::Cached));
+            }
+            let flight = self.flight(&step.key.0)?;
+            // Who had the flight before may have recorded just this.
+            if let Some(built) = self.reuse(state, &step)? {
                 return Ok((built, Outcome::Cached));
             }
             let layer = execute(state, id)?;
@@ -268,19 +285,85 @@ impl StageBuild<'_, '_> {
                 store: self.engine.store.clone(),
                 parent: state.layers.last().cloned(),
                 layer,
-                key: key.clone(),
+                keys: step.keys(),
                 instruction: step.created_by.clone(),
-                inputs: inputs.on(&state.below, &state.arguments),
+                inputs: step.key.1.clone().on(&state.below, &state.arguments),
                 files: (step.files)(),
                 created: self.engine.now,
+                flight,
             }
             .start();
             self.engine.seal_behind(thread);
             Ok((built, Outcome::Done))
         })?;
+        self.note(state, &built, step.keys(), &step.created_by);
+        let key = step.ground.upon(&state.key, step.key.0);
         state.add_layer(built, key, step.created_by);
         state.below = Below::Step(step.name);
         Ok(())
+    }
+
+    /// Takes what an earlier build made of a step with this key by origin, if there is any.
+    pub(crate) fn step_by_origin(
+        &self,
+        state: &mut StageState,
+        name: &str,
+        origin: &CacheKey,
+        ground: Ground,
+    ) -> Result<bool, ErrorKind> {
+        if !self.may_reuse() {
+            return Ok(false);
+        }
+        let below = state.layers.last();
+        let Some(found) = self.engine.find(origin, below, ground)? else {
+            return Ok(false);
+        };
+        let id = self.engine.start_step(name.to_owned());
+        let built = self.timed(id, || Ok((found.built, Outcome::Cached)))?;
+        let keys = vec![found.key.clone(), origin.clone()];
+        self.note(state, &built, keys, &found.instruction);
+        let key = ground.upon(&state.key, found.key);
+        state.add_layer(built, key, found.instruction);
+        state.below = Below::Step(name.to_owned());
+        Ok(true)
+    }
+
+    fn reuse(&self, state: &StageState, step: &Step<'_>) -> Result<Option<BuiltLayer>, ErrorKind> {
+        if !self.may_reuse() {
+            return Ok(None);
+        }
+        let below = state.layers.last();
+        let Some(found) = self.engine.find(&step.key.0, below, step.ground)? else {
+            return Ok(None);
+        };
+        if let Some(origin) = &step.origin {
+            self.engine.record_as(origin, &found, below)?;
+        }
+        Ok(Some(found.built))
+    }
+
+    /// Waits until no other build runs the step. A build that may not reuse has nothing to wait for.
+    fn flight(&self, key: &CacheKey) -> Result<Option<Flight>, ErrorKind> {
+        if !self.may_reuse() {
+            return Ok(None);
+        }
+        let flight = Flight::begin(self.engine.store, key, || self.engine.is_canceled())?;
+        match flight {
+            Some(flight) => Ok(Some(flight)),
+            None => Err(ErrorKind::Canceled(self.engine.stage_name(self.stage))),
+        }
+    }
+
+    /// Tells those who export the cache of a step.
+    fn note(&self, state: &StageState, built: &BuiltLayer, keys: Vec<CacheKey>, text: &str) {
+        self.engine.note(Noted {
+            stage: self.stage,
+            keys,
+            parent: state.layers.last().map(|parent| parent.seal.clone()),
+            place: built.place.clone(),
+            seal: built.seal.clone(),
+            instruction: text.to_owned(),
+        });
     }
 
     fn may_reuse(&self) -> bool {

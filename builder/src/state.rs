@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mica_oci::{ContainerConfig, ImageConfig, Platform};
 use mica_store::Stack;
 
+use crate::error::ErrorKind;
 use crate::explain::Below;
 use crate::key::CacheKey;
 use crate::seal::BuiltLayer;
@@ -75,15 +76,14 @@ impl StageState {
         }
     }
 
-    /// Returns the layers as the store knows them.
-    pub(crate) fn stack(&self) -> Stack {
-        Stack {
-            layers: self
-                .layers
-                .iter()
-                .map(|built| built.layer.clone())
-                .collect(),
+    /// Returns the layers as the store knows them; those that an imported cache has are fetched.
+    pub(crate) fn stack(&self) -> Result<Stack, ErrorKind> {
+        let mut stack = Stack::default();
+        for built in &self.layers {
+            let layer = built.place.layer(&stack)?;
+            stack.push(layer);
         }
+        Ok(stack)
     }
 
     /// Notes an instruction that made no layer.

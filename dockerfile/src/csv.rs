@@ -17,7 +17,7 @@ pub enum CsvError {
 }
 
 /// Splits a record into its fields; a field may be quoted, with `""` for a quote (RFC 4180).
-pub(crate) fn fields(record: &str) -> Result<Vec<String>, CsvError> {
+pub fn fields(record: &str) -> Result<Vec<String>, CsvError> {
     if record.is_empty() {
         return Err(CsvError::Empty);
     }

@@ -68,7 +68,7 @@ mod split;
 mod suggest;
 mod tree;
 
-pub use csv::CsvError;
+pub use csv::{CsvError, fields as csv_fields};
 pub use directive::{Directive, Directives, Escape};
 pub use error::{ErrorKind, ParseError};
 pub use expand::{

@@ -55,12 +55,15 @@ impl Store {
     }
 
     /// Returns what a layer was compressed to, should it have been; the blob may be gone.
-    pub(crate) fn known_compressed(
-        &self,
-        diff_id: &DiffId,
-    ) -> Result<Option<Descriptor>, StoreError> {
+    pub fn known_compressed(&self, diff_id: &DiffId) -> Result<Option<Descriptor>, StoreError> {
         let value = self.records().get(COMPRESSED, diff_id.0.as_str())?;
         Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
+    }
+
+    /// Notes what a layer is when it is compressed; the blob may be elsewhere.
+    pub fn note_compressed(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), StoreError> {
+        let value = serde_json::json!(blob).to_string();
+        self.records().put(COMPRESSED, diff_id.0.as_str(), &value)
     }
 
     fn compress(
@@ -77,8 +80,7 @@ impl Store {
         let (digest, size) = (written.hasher.finish(), written.size);
         temporary.persist(&self.blob_path(&digest))?;
         let descriptor = Descriptor::new(MediaType::OCI_LAYER_GZIP, digest, size);
-        let value = serde_json::json!(descriptor).to_string();
-        self.records().put(COMPRESSED, diff_id.0.as_str(), &value)?;
+        self.note_compressed(diff_id, &descriptor)?;
         Ok(descriptor)
     }
 }

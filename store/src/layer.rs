@@ -16,7 +16,7 @@ mod upper;
 mod whiteout;
 
 pub(crate) use apply::{Applied, apply};
-pub(crate) use copy::copy_tree;
+pub(crate) use copy::{copy_tree, link_tree};
 pub(crate) use decompress::Decompressed;
 pub use decompress::is_archive;
 pub(crate) use diff::{Written, write_tar};

@@ -13,7 +13,7 @@ use mica_oci::{ChainId, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::At;
-use crate::layer::{Written, copy_tree, write_tar};
+use crate::layer::{Written, copy_tree, link_tree, write_tar};
 use crate::temporary::TemporaryDirectory;
 use crate::view::View;
 use crate::{Image, Store, StoreError, sys};
@@ -297,6 +297,16 @@ impl Store {
         let from = sys::open_root(upper).at("open", upper)?;
         let to = sys::open_root(writer.path()).at("open", writer.path())?;
         copy_tree(&from, &to).at("copy", upper)?;
+        writer.commit()
+    }
+
+    /// Makes a layer of the same files: directories of its own, and second names for all else. A
+    /// layer's files never change, so that is as good as a copy.
+    pub fn link_layer(&self, layer: &Layer) -> Result<Layer, StoreError> {
+        let writer = self.new_layer()?;
+        let from = sys::open_root(&layer.path).at("open", &layer.path)?;
+        let to = sys::open_root(writer.path()).at("open", writer.path())?;
+        link_tree(&from, &to).at("link", &layer.path)?;
         writer.commit()
     }
 

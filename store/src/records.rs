@@ -114,6 +114,11 @@ impl Records {
         })
     }
 
+    /// Notes that values were used just now, in one transaction.
+    pub fn note_use(&self, kind: &str, keys: &[&str]) -> Result<(), StoreError> {
+        self.run(|connection| touch(connection, kind, keys))
+    }
+
     /// Sets a value.
     pub fn put(&self, kind: &str, key: &str, value: &str) -> Result<(), StoreError> {
         self.put_many(kind, &[(key, value)])

@@ -3,6 +3,7 @@
 
 mod archives;
 mod build;
+mod cache;
 mod commit;
 mod conformance;
 mod containers;
@@ -13,6 +14,7 @@ mod limits;
 mod network;
 mod quickstart;
 mod registry;
+mod scheduling;
 mod structure;
 mod terminal;
 
@@ -34,6 +36,9 @@ const TESTS: &[Test] = tests! {
     build: helloworld_steps, second_build_reuses_everything, one_changed_file, sandbox_is_closed,
         multi_stage, copy_rules, ignore_file, heredocs, secrets_leave_no_trace, cache_mounts,
         no_tools_in_layers, parallel_stages;
+    cache: registry, modes, local, inline, lost_caches, failed_builds;
+    scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
+        linked_layers_are_rebased, memory_bounds_parallel_steps;
     images: listing, inspect_formats, history, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
         stop_and_restart, exit_codes;

@@ -79,6 +79,31 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Returns the requests since the log was cleared: `GET /v2/…`.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub fn requests(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("log"));
+        let log = log.expect("the script writes it");
+        let request = |line: &str| {
+            let quoted = line.split('"').nth(1)?;
+            let (request, _) = quoted.rsplit_once(" HTTP/")?;
+            Some(request.to_owned())
+        };
+        log.lines().filter_map(request).collect()
+    }
+
+    /// Forgets the requests so far.
+    ///
+    /// # Panics
+    /// When the log cannot be written.
+    pub fn clear_log(&self) {
+        fs::write(self.directory.path().join("log"), "").expect("the directory is ours");
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         let script = repository().join("scripts/registry.sh");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use mica_store::Store;
 
 use super::context::Context;
 use crate::commands::build::BuildArgs;
+use crate::config::Settings;
 use crate::container::sizes::ByteSize;
 use crate::failure::{CliError, Failure};
 use crate::session::Session;
@@ -70,6 +72,7 @@ pub(crate) fn request(
         platform: platform.unwrap_or_else(Platform::host),
         build_platform: Platform::host(),
         cache: cache_policy(args),
+        inline_cache: false,
         tags: args
             .tag
             .iter()
@@ -181,7 +184,7 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
         cpuset: args.cpuset_cpus.clone(),
         ..CgroupLimits::default()
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let limits_at_once = Settings::read(session.environment)?.build;
     Ok(Sandbox {
         bridge: mica_container::bridge_name(&runroot),
         runroot,
@@ -196,8 +199,20 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
             .map(|text| mica_container::parse_resource_limit(text))
             .collect::<Result<_, _>>()?,
         limits,
-        parallelism: (STEPS_PER_CORE * cores).max(FEWEST_STEPS),
+        parallelism: args
+            .max_parallelism
+            .or(limits_at_once.max_parallelism)
+            .map_or_else(usual_parallelism, NonZeroUsize::get),
+        memory: args
+            .max_memory
+            .or(limits_at_once.max_memory)
+            .map(|ByteSize(bytes)| bytes),
     })
+}
+
+fn usual_parallelism() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (STEPS_PER_CORE * cores).max(FEWEST_STEPS)
 }
 
 /// Reads `NAME:ADDRESS` and `NAME=ADDRESS`.

@@ -1,13 +1,14 @@
 //! What a build asks of the program around it: base images, and someone to look on.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use mica_builder::{BaseImages, Event};
+use mica_builder::{BaseImages, CacheExport, CacheSource, Event};
 use mica_oci::{Platform, Reference};
 use mica_registry_client::{Actions, Registry};
 use mica_store::{Image, Store};
 use tokio::runtime::Runtime;
 
+use super::cache_options::Caches;
 use super::progress::Display;
 
 /// When a base image is asked for at its registry.
@@ -24,6 +25,8 @@ pub(crate) struct Host<'h> {
     pub(crate) store: &'h Store,
     pub(crate) display: &'h Display,
     pub(crate) pull: Pull,
+    /// Where caches come from and go.
+    pub(crate) caches: Caches,
     /// Makes the registry client; most builds never need it.
     pub(crate) connect: &'h (dyn Fn() -> Result<Registry, Failure> + Sync),
     pub(crate) connection: OnceLock<(Registry, Runtime)>,
@@ -69,5 +72,13 @@ impl BaseImages for Host<'_> {
 
     fn event(&self, event: Event) {
         self.display.event(event);
+    }
+
+    fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {
+        &self.caches.sources
+    }
+
+    fn cache_exports(&self) -> &[CacheExport] {
+        &self.caches.exports
     }
 }

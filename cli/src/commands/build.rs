@@ -1,6 +1,7 @@
 //! `mica build`.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -43,6 +44,18 @@ pub(crate) struct BuildArgs {
     /// Do not cache specified stages
     #[arg(long, value_name = "STAGE")]
     pub(crate) no_cache_filter: Vec<String>,
+    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+    #[arg(long, value_name = "SPEC")]
+    cache_from: Vec<String>,
+    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
+    #[arg(long, value_name = "SPEC")]
+    cache_to: Vec<String>,
+    /// How many RUN instructions may run at once
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_parallelism: Option<NonZeroUsize>,
+    /// How much memory RUN instructions that run at once may need together
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_memory: Option<ByteSize>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pub(crate) pull: bool,
@@ -106,7 +119,9 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let context = build::open_context(&args.context, args.file.as_deref())?;
     let store = session.store()?;
     let named = build::named_contexts(&args.build_context, session, &store)?;
-    let request = build::request(args, session, &context, named)?;
+    let caches = build::Caches::read(&args.cache_from, &args.cache_to, session)?;
+    let mut request = build::request(args, session, &context, named)?;
+    request.inline_cache = caches.inline;
     let display = display(args, session)?;
     let connect = || session.registry().map_err(|failure| failure.error);
     let host = Host {
@@ -117,6 +132,7 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         } else {
             Pull::Missing
         },
+        caches,
         connect: &connect,
         connection: OnceLock::new(),
     };

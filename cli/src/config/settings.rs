@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use mica_registry_client::{Credentials, Mirror, PlainHttp, Proxies, RegistryConfig, TlsRoots};
 use serde::Deserialize;
 
 use super::Environment;
+use crate::container::sizes::ByteSize;
 use crate::failure::CliError;
 
 /// Mica's own `config.json`.
@@ -19,6 +21,18 @@ pub(crate) struct Settings {
     mirrors: BTreeMap<String, Vec<String>>,
     /// Registries that may be spoken to without TLS.
     insecure_registries: BTreeSet<String>,
+    /// How builds run.
+    pub(crate) build: BuildSettings,
+}
+
+/// How builds run: `build`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct BuildSettings {
+    /// How many RUN instructions may run at once.
+    pub(crate) max_parallelism: Option<NonZeroUsize>,
+    /// How much memory they may need together.
+    pub(crate) max_memory: Option<ByteSize>,
 }
 
 const MIRROR: &str = "MICA_MIRROR";

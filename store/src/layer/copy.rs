@@ -21,6 +21,21 @@ pub(crate) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
     copy_directory(from, to, &PathBuf::new(), to, &mut links)
 }
 
+/// Makes an empty directory a second place of a layer's files: directories are made anew, all else
+/// is linked.
+pub(crate) fn link_tree(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    for name in sys::names(from)? {
+        let stat = sys::stat(from, &name)?;
+        if sys::file_type(&stat) == FileType::Directory {
+            let directory = sys::open_directory(from, &name)?;
+            link_tree(&directory, &sys::make_directory(to, &name)?)?;
+        } else {
+            rfs::linkat(from, &name, to, &name, AtFlags::empty())?;
+        }
+    }
+    finish_directory(from, to)
+}
+
 /// The first place of each inode that has more than one name.
 type Links = HashMap<(u64, u64), PathBuf>;
 
@@ -37,17 +52,20 @@ fn copy_directory(
             result => result?,
         }
     }
+    finish_directory(from, to)
+}
+
+/// Gives a directory the metadata of another one, after its content.
+fn finish_directory(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
     let stat = rfs::fstat(from)?;
     let attributes = kept(sys::attributes_of(from)?);
-    let here = OsStr::new(".");
-    sys::finish_node(
+    Ok(sys::finish_node(
         to,
-        here,
+        OsStr::new("."),
         FileType::Directory,
         &Facts::of(&stat),
         &attributes,
-    )?;
-    Ok(())
+    )?)
 }
 
 fn copy_entry(

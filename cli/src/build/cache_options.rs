@@ -1,0 +1,354 @@
+//! `--cache-from` and `--cache-to`, in buildx's syntax.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mica_builder::{
+    CacheDestination, CacheExport, CacheSource, ExportFailure, ExportMode, LayoutCache,
+    ManifestForm,
+};
+use mica_oci::{Digest, Reference};
+use mica_registry_client::Actions;
+
+use super::cache_registry::{Connection, RegistryCache};
+use crate::failure::{CliError, Failure};
+use crate::session::Session;
+
+/// The tag of a cache in a directory, when no other is given.
+const LOCAL_TAG: &str = "latest";
+
+/// What the flags ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Caches {
+    /// Where caches come from.
+    pub(crate) sources: Vec<Arc<dyn CacheSource>>,
+    /// Where the cache goes.
+    pub(crate) exports: Vec<CacheExport>,
+    /// Whether the image keeps its own cache.
+    pub(crate) inline: bool,
+}
+
+impl Caches {
+    /// Reads the flags. Nothing is asked for or sent yet.
+    pub(crate) fn read(from: &[String], to: &[String], session: &Session) -> Result<Self, Failure> {
+        let connection = Connection::default();
+        let mut caches = Self::default();
+        for text in from {
+            let place = Spec::parse("--cache-from", text)?.place()?;
+            caches.sources.extend(place.source(session, &connection)?);
+        }
+        for text in to {
+            let spec = Spec::parse("--cache-to", text)?;
+            match spec.place()? {
+                Place::Inline => caches.inline = true,
+                place => {
+                    let destination = place.destination(session, &connection)?;
+                    caches.exports.push(spec.export(&place, destination)?);
+                }
+            }
+        }
+        Ok(caches)
+    }
+}
+
+/// One flag's fields.
+struct Spec<'t> {
+    flag: &'static str,
+    text: &'t str,
+    kind: String,
+    fields: BTreeMap<String, String>,
+}
+
+/// A place as a flag names it.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Registry(Box<Reference>),
+    Local(PathBuf, String, Option<Digest>),
+    Inline,
+}
+
+/// The fields that a flag may have, by its type. Those that change how layers are compressed are
+/// `compression`.
+const FROM: &[(&str, &[&str])] = &[
+    ("registry", &["ref"]),
+    ("local", &["src", "digest", "tag"]),
+    ("inline", &[]),
+];
+const TO: &[(&str, &[&str])] = &[
+    (
+        "registry",
+        &[
+            "ref",
+            "mode",
+            "image-manifest",
+            "oci-mediatypes",
+            "compression",
+            "compression-level",
+            "force-compression",
+            "ignore-error",
+        ],
+    ),
+    (
+        "local",
+        &[
+            "dest",
+            "tag",
+            "mode",
+            "image-manifest",
+            "oci-mediatypes",
+            "compression",
+            "compression-level",
+            "force-compression",
+            "ignore-error",
+        ],
+    ),
+    ("inline", &["mode"]),
+];
+
+impl<'t> Spec<'t> {
+    fn parse(flag: &'static str, text: &'t str) -> Result<Self, CliError> {
+        let mut spec = Self {
+            flag,
+            text,
+            kind: String::new(),
+            fields: BTreeMap::new(),
+        };
+        let fields = mica_dockerfile::csv_fields(text).map_err(|e| spec.error(&e.to_string()))?;
+        if let [reference] = fields.as_slice()
+            && !reference.contains('=')
+        {
+            spec.kind = "registry".to_owned();
+            spec.fields.insert("ref".to_owned(), reference.clone());
+            return Ok(spec);
+        }
+        for field in &fields {
+            let Some((key, value)) = field.split_once('=') else {
+                return Err(spec.error(&format!("invalid value {field}: expected KEY=VALUE")));
+            };
+            let key = key.trim().to_ascii_lowercase();
+            match key.as_str() {
+                "type" => spec.kind = value.to_owned(),
+                _ => drop(spec.fields.insert(key, value.to_owned())),
+            }
+        }
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<(), CliError> {
+        let known = if self.flag == "--cache-to" { TO } else { FROM };
+        if self.kind.is_empty() {
+            return Err(self.error("type required form> \"type=registry,ref=NAME\""));
+        }
+        let Some((_, keys)) = known.iter().find(|(kind, _)| *kind == self.kind) else {
+            let kind = &self.kind;
+            return Err(self.error(&match kind.as_str() {
+                "gha" | "azblob" | "s3" => {
+                    format!("type={kind} is not supported: use registry or local")
+                }
+                _ => format!("unknown type {kind}: expected registry, local or inline"),
+            }));
+        };
+        match self.fields.keys().find(|key| !keys.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => Err(self.error(&format!(
+                "unknown key {key} for type={}: expected one of {}",
+                self.kind,
+                keys.join(", ")
+            ))),
+        }
+    }
+
+    fn place(&self) -> Result<Place, CliError> {
+        Ok(match self.kind.as_str() {
+            "registry" => {
+                let reference = self.required("ref")?.parse();
+                let reference = reference
+                    .map_err(|error: mica_oci::ReferenceError| self.error(&error.to_string()))?;
+                Place::Registry(Box::new(reference))
+            }
+            "local" => {
+                let key = if self.flag == "--cache-to" {
+                    "dest"
+                } else {
+                    "src"
+                };
+                let tag = self.fields.get("tag").cloned();
+                let digest = self.fields.get("digest").map(|digest| digest.parse());
+                let digest = digest.transpose();
+                Place::Local(
+                    self.required(key)?.into(),
+                    tag.unwrap_or_else(|| LOCAL_TAG.to_owned()),
+                    digest
+                        .map_err(|error: mica_oci::DigestError| self.error(&error.to_string()))?,
+                )
+            }
+            _ => Place::Inline,
+        })
+    }
+
+    fn export(
+        &self,
+        place: &Place,
+        destination: Arc<dyn CacheDestination>,
+    ) -> Result<CacheExport, CliError> {
+        let mode = match self.fields.get("mode").map(String::as_str) {
+            None | Some("min") => ExportMode::Min,
+            Some("max") => ExportMode::Max,
+            Some(_) => return Err(self.error("invalid mode: expected min or max")),
+        };
+        let image_manifest = self.boolean("image-manifest")?;
+        let form = match (image_manifest, self.boolean("oci-mediatypes")?) {
+            (Some(true), Some(false)) => {
+                return Err(self.error("image-manifest=true requires oci-mediatypes=true"));
+            }
+            (Some(false), Some(true) | None) => ManifestForm::Index,
+            (_, Some(false)) => ManifestForm::DockerIndex,
+            (Some(true) | None, _) => ManifestForm::Image,
+        };
+        match self.fields.get("compression").map(String::as_str) {
+            None | Some("gzip") => {}
+            Some(_) => return Err(self.error("invalid compression: expected gzip")),
+        }
+        self.boolean("force-compression")?;
+        Ok(CacheExport {
+            title: match place {
+                Place::Local(..) => "exporting cache to client directory".to_owned(),
+                _ => "exporting cache to registry".to_owned(),
+            },
+            destination,
+            mode,
+            form,
+            failure: match self.boolean("ignore-error")? {
+                Some(true) => ExportFailure::Warns,
+                _ => ExportFailure::Fails,
+            },
+        })
+    }
+
+    fn required(&self, key: &str) -> Result<&str, CliError> {
+        let value = self.fields.get(key).filter(|value| !value.is_empty());
+        let missing = || self.error(&format!("{} cache requires {key}", self.kind));
+        value.map(String::as_str).ok_or_else(missing)
+    }
+
+    fn boolean(&self, key: &str) -> Result<Option<bool>, CliError> {
+        match self.fields.get(key).map(String::as_str) {
+            None => Ok(None),
+            Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(value) => Err(self.error(&format!("{key}={value} is neither true nor false"))),
+        }
+    }
+
+    fn error(&self, reason: &str) -> CliError {
+        CliError::FlagValue {
+            flag: self.flag,
+            value: self.text.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+impl Place {
+    /// An inline cache is found behind the image's name; the flag alone names nothing.
+    fn source(
+        self,
+        session: &Session,
+        connection: &Connection,
+    ) -> Result<Option<Arc<dyn CacheSource>>, Failure> {
+        Ok(match self {
+            Self::Registry(reference) => Some(Arc::new(RegistryCache::new(
+                session,
+                connection,
+                *reference,
+                Actions::Pull,
+            )?)),
+            Self::Local(directory, tag, digest) => {
+                Some(Arc::new(LayoutCache::new(directory, tag, digest)))
+            }
+            Self::Inline => None,
+        })
+    }
+
+    fn destination(
+        &self,
+        session: &Session,
+        connection: &Connection,
+    ) -> Result<Arc<dyn CacheDestination>, Failure> {
+        Ok(match self {
+            Self::Registry(reference) => Arc::new(RegistryCache::new(
+                session,
+                connection,
+                (**reference).clone(),
+                Actions::PullPush,
+            )?),
+            Self::Local(directory, tag, _) => {
+                Arc::new(LayoutCache::new(directory.clone(), tag.clone(), None))
+            }
+            Self::Inline => unreachable!("an inline cache goes where its image goes"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(flag: &'static str, text: &str) -> Result<Place, String> {
+        let spec = Spec::parse(flag, text).map_err(|error| error.to_string())?;
+        spec.place().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn places_are_read_as_buildx_reads_them() {
+        let registry = |name: &str| Place::Registry(Box::new(name.parse().unwrap()));
+        let local = |path: &str, tag: &str| Place::Local(path.into(), tag.to_owned(), None);
+        let cases = [
+            (
+                "--cache-from",
+                "host:5000/a/b:c",
+                registry("host:5000/a/b:c"),
+            ),
+            ("--cache-from", "type=registry,ref=a/b", registry("a/b")),
+            ("--cache-from", "type=local,src=dir", local("dir", "latest")),
+            (
+                "--cache-to",
+                "type=local,dest=dir,tag=x,mode=max",
+                local("dir", "x"),
+            ),
+            ("--cache-to", "type=inline", Place::Inline),
+            (
+                "--cache-to",
+                "\"type=local\",\"dest=a,b\"",
+                local("a,b", "latest"),
+            ),
+        ];
+        for (flag, text, expected) in cases {
+            assert_eq!(place(flag, text).expect(text), expected);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("--cache-from", "type=gha", "gha is not supported"),
+            (
+                "--cache-to",
+                "type=azblob,name=x",
+                "azblob is not supported",
+            ),
+            ("--cache-from", "type=local", "requires src"),
+            ("--cache-to", "type=local,src=x", "unknown key src"),
+            ("--cache-to", "type=registry", "requires ref"),
+            ("--cache-to", "type=registry,ref=UPPER", "UPPER"),
+            ("--cache-from", "ref=a", "type required"),
+            ("--cache-from", "type=nope", "unknown type nope"),
+        ];
+        for (flag, text, expected) in cases {
+            let error = place(flag, text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}
