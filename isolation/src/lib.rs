@@ -26,6 +26,7 @@ mod probe;
 mod process;
 mod root;
 mod seccomp;
+mod seccomp_filter;
 mod seccomp_profile;
 mod spec;
 mod supervisor;

@@ -268,14 +268,14 @@ pub(crate) fn set_resource_limit(resource: c_int, soft: u64, hard: u64) -> io::R
     checked(result).map(drop)
 }
 
-/// Installs a seccomp filter, without setting `no_new_privs` as seccompiler's own call does.
-pub(crate) fn install_filter(program: &[seccompiler::sock_filter]) -> io::Result<()> {
+/// Installs a seccomp filter; `no_new_privs` is left as it is.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog {
         len: length,
-        filter: program.as_ptr().cast_mut().cast(),
+        filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: seccompiler's sock_filter has the C layout; the kernel copies the program.
+    // SAFETY: the kernel copies the program, of which there are `len` instructions.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
