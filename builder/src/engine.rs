@@ -6,14 +6,15 @@ use std::thread::{JoinHandle, Scope};
 
 use jiff::Timestamp;
 use mica_dockerfile::Dockerfile;
-use mica_isolation::network::Bridge;
 use mica_store::{Image, Store};
 
+use crate::behind::Behind;
 use crate::context::ContextSource;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepId};
 use crate::exchange::Imports;
 use crate::image;
+use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
 use crate::request::{BaseImages, BuildRequest};
@@ -99,7 +100,8 @@ fn attempt(
         globals,
         now,
         context: OnceLock::new(),
-        bridge: OnceLock::new(),
+        lanes: Lanes::default(),
+        behind: Behind::default(),
         sealing: Mutex::new(Vec::new()),
         steps: AtomicUsize::new(0),
         canceled: AtomicBool::new(false),
@@ -150,8 +152,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) now: Timestamp,
     /// The build context, opened by the first step that reads it.
     pub(crate) context: OnceLock<Arc<ContextSource>>,
-    /// The bridge, made for the first step that needs it and kept until the end.
-    pub(crate) bridge: OnceLock<Bridge>,
+    /// Where commands run.
+    pub(crate) lanes: Lanes,
+    /// Where what they leave is removed.
+    pub(crate) behind: Behind,
     /// How many commands may run at once.
     pub(crate) slots: Slots,
     /// What was found and done, for those who keep it.
@@ -284,11 +288,9 @@ impl Engine<'_> {
     }
 
     fn close_network(&mut self) {
-        if let Some(bridge) = self.bridge.take()
-            && let Err(error) = bridge.close()
-        {
+        if let Err(error) = self.lanes.close() {
             self.host.event(Event::Warning {
-                text: format!("cannot remove the build's bridge: {error}"),
+                text: format!("cannot remove the build's network: {error}"),
             });
         }
     }

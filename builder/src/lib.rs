@@ -13,6 +13,7 @@
 //! Rules: keys are pure functions (`docs/cache-key.md`); nothing is printed here, progress goes
 //! out as [`Event`]s; a secret is in no key, record, event or layer.
 
+mod behind;
 mod cache;
 mod context;
 mod copy;
@@ -28,6 +29,7 @@ mod flight;
 mod history;
 mod image;
 mod key;
+mod lanes;
 mod ledger;
 mod metadata;
 mod mode;

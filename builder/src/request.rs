@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mica_isolation::{CgroupLimits, ResourceLimit};
+use mica_isolation::{CgroupLimits, ResourceLimit, WhenIdle};
 use mica_oci::{Platform, Reference};
 use mica_store::Image;
 
@@ -92,6 +92,8 @@ pub struct Sandbox {
     pub runroot: PathBuf,
     /// The bridge that steps are connected to.
     pub bridge: String,
+    /// What becomes of the bridge after the build.
+    pub bridge_when_idle: WhenIdle,
     /// The network of steps that ask for none in particular.
     pub network: NetworkMode,
     /// Name servers for `/etc/resolv.conf` of a step, as text.

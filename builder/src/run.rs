@@ -1,15 +1,14 @@
 //! RUN: a command in an ephemeral sandbox, whose changes become a layer.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use mica_dockerfile::{Instruction, RunInstruction, RunNetwork, RunScript, RunSecurity};
-use mica_isolation::network::{Bridge, Lease};
 use mica_isolation::{
     Capabilities, CgroupLimits, CgroupSpec, Exit, Namespaces, Network, PathPolicy, Process,
-    SandboxSpec, Seccomp, Stdio,
+    SandboxSpec, Seccomp,
 };
 use mica_oci::{Access, Mount, MountKind};
 use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
@@ -21,6 +20,7 @@ use crate::event::{Event, StepId, Stream};
 use crate::explain::Inputs;
 use crate::history;
 use crate::key::CacheKey;
+use crate::lanes::NetworkLane;
 use crate::mounts::{RunMounts, StepFiles};
 use crate::request::{BuildRequest, NetworkMode};
 use crate::stage::{StageBuild, Step};
@@ -117,9 +117,14 @@ impl StageBuild<'_, '_> {
             .engine
             .store
             .prepare(&stack, SnapshotKind::Ephemeral, &init)?;
-        let lease = self.lease(command.network)?;
-        let spec = self.sandbox(state, command, &snapshot, mounts, lease.as_ref());
-        let (exit, output) = self.supervise(&spec, &command.shown, step)?;
+        let spec = self.sandbox(state, command, &snapshot, mounts);
+        let settings = &self.engine.request.sandbox;
+        let mut lane = self.engine.lanes.take(settings, command.network)?;
+        let (exit, output) = self.supervise(&mut lane, &spec, &command.shown, step)?;
+        if command.security == RunSecurity::Sandbox {
+            // With all capabilities a step may have changed the network for those after it.
+            self.engine.lanes.give_back(lane);
+        }
         if exit.status.code() != 0 {
             return Err(ErrorKind::Run {
                 command: command.shown.clone(),
@@ -128,28 +133,28 @@ impl StageBuild<'_, '_> {
                 output,
             });
         }
-        Ok(snapshot.commit()?)
+        let (layer, committed) = snapshot.commit()?;
+        self.engine.behind.drop((committed, files));
+        Ok(layer)
     }
 
     /// Starts the sandbox, passes its output on, and waits for its end.
     fn supervise(
         &self,
+        lane: &mut NetworkLane,
         spec: &SandboxSpec,
         shown: &str,
         step: StepId,
     ) -> Result<(Exit, String), ErrorKind> {
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
-        let stdio = Stdio::Files {
-            stdin: None,
-            stdout: stdout_writer,
-            stderr: stderr_writer,
-        };
         let failed = |source| ErrorKind::Start {
             command: shown.to_owned(),
             source,
         };
-        let sandbox = mica_isolation::spawn(spec, stdio).map_err(failed)?;
+        let sandbox = lane.lane.spawn(spec, &stdout_writer, &stderr_writer);
+        let sandbox = sandbox.map_err(failed)?;
+        drop((stdout_writer, stderr_writer));
         let tail = std::sync::Mutex::new(Vec::new());
         let exit = std::thread::scope(|scope| {
             let forward = |stream, from| self.forward(step, stream, from, &tail);
@@ -203,14 +208,8 @@ impl StageBuild<'_, '_> {
         command: &Command,
         snapshot: &ActiveSnapshot,
         mounts: Vec<Mount>,
-        lease: Option<&Lease>,
     ) -> SandboxSpec {
         let settings = &self.engine.request.sandbox;
-        let network = match (command.network, lease) {
-            (NetworkMode::Host, _) => Network::Host,
-            (_, Some(lease)) => Network::Bridge(lease.attachment()),
-            _ => Network::None,
-        };
         let insecure = command.security == RunSecurity::Insecure;
         let cgroup = (settings.limits != CgroupLimits::default()).then(|| CgroupSpec {
             path: PathBuf::from("mica").join(format!("build-{}", snapshot.id())),
@@ -222,7 +221,8 @@ impl StageBuild<'_, '_> {
             root_access: Access::ReadWrite,
             mounts,
             shm_size: settings.shm_size,
-            namespaces: Namespaces::private(network),
+            // The network is the lane's.
+            namespaces: Namespaces::private(Network::Host),
             hostname: Some(hostname(self.engine.request).to_owned()),
             cgroup,
             paths: if insecure {
@@ -263,29 +263,6 @@ impl StageBuild<'_, '_> {
             resource_limits: settings.resource_limits.clone(),
             terminal: None,
         }
-    }
-
-    fn lease(&self, network: NetworkMode) -> Result<Option<Lease>, ErrorKind> {
-        if network != NetworkMode::Bridge {
-            return Ok(None);
-        }
-        Ok(Some(
-            self.engine.bridge()?.lease().map_err(ErrorKind::Network)?,
-        ))
-    }
-}
-
-impl crate::engine::Engine<'_> {
-    /// Returns the build's bridge; the first step that needs it makes it.
-    fn bridge(&self) -> Result<&Bridge, ErrorKind> {
-        if let Some(bridge) = self.bridge.get() {
-            return Ok(bridge);
-        }
-        let settings = &self.request.sandbox;
-        let state = settings.runroot.join("network");
-        fs::create_dir_all(&state).map_err(ErrorKind::io("create", &state))?;
-        let bridge = Bridge::ensure(&settings.bridge, &state).map_err(ErrorKind::Network)?;
-        Ok(self.bridge.get_or_init(|| bridge))
     }
 }
 

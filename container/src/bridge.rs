@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use mica_isolation::WhenIdle;
 use mica_isolation::network::{Bridge, Lease};
 use mica_oci::Digest;
 
@@ -13,11 +14,7 @@ use crate::containers::Containers;
 const DEFAULT_RUNROOT: &str = "/run/mica";
 
 impl Containers {
-    /// Removes this run root's bridge if no container is on it.
-    ///
-    /// That of the default run root stays when its last container ends, as docker's does: to make
-    /// and remove it takes longer than all else that starts a container. Those of other run roots
-    /// go by themselves.
+    /// Removes this run root's bridge if nobody is on it.
     ///
     /// # Errors
     /// [`Error::Sandbox`].
@@ -30,22 +27,8 @@ impl Containers {
 
     /// Takes an address on this run root's bridge, which is made if it is missing.
     pub(crate) fn lease_address(&self) -> Result<Lease, Error> {
-        Ok(Bridge::ensure(&name(self.runroot()), &self.network_directory())?.lease()?)
-    }
-
-    /// Frees an address; the process is to end after this.
-    pub(crate) fn release_address(&self, lease: Lease) -> Result<(), Error> {
-        if self.keeps_bridge() {
-            // The kernel frees what the lease locks; only its own end would take the bridge along.
-            std::mem::forget(lease);
-            return Ok(());
-        }
-        Ok(lease.close()?)
-    }
-
-    /// Tells whether the bridge stays when nobody is on it.
-    pub(crate) fn keeps_bridge(&self) -> bool {
-        self.runroot() == Path::new(DEFAULT_RUNROOT)
+        let (name, when_idle) = (name(self.runroot()), when_idle(self.runroot()));
+        Ok(Bridge::ensure(&name, &self.network_directory(), when_idle)?.lease()?)
     }
 
     fn network_directory(&self) -> PathBuf {
@@ -63,6 +46,15 @@ pub fn name(runroot: &Path) -> String {
         "mica-{}",
         &Digest::of(runroot.as_os_str().as_bytes()).hex()[..8]
     )
+}
+
+/// Tells what becomes of a run root's bridge when nobody is on it: that of the default run root
+/// stays, as docker's does; those of others go by themselves.
+pub fn when_idle(runroot: &Path) -> WhenIdle {
+    match runroot == Path::new(DEFAULT_RUNROOT) {
+        true => WhenIdle::Keep,
+        false => WhenIdle::Remove,
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use mica_isolation::WhenIdle;
 use mica_store::Store;
 
+use crate::bridge::when_idle;
 use crate::error::At;
 use crate::id::is_hex;
 use crate::lock::{self, Lock};
@@ -144,7 +146,7 @@ impl Containers {
         for id in self.ids()? {
             outcome = outcome.and(self.reap_one(&id));
         }
-        if !self.keeps_bridge() {
+        if when_idle(&self.runroot) == WhenIdle::Remove {
             outcome = outcome.and(self.release_network());
         }
         outcome

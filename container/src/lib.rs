@@ -57,7 +57,7 @@ mod top;
 mod volumes;
 
 pub use attach::{AttachEnd, AttachStdio, Attachment, Controller, DetachKeys};
-pub use bridge::name as bridge_name;
+pub use bridge::{name as bridge_name, when_idle as bridge_when_idle};
 pub use changes::{Change, ChangeKind};
 pub use commit::{CommitOptions, ConfigChange};
 pub use containers::Containers;

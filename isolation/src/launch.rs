@@ -40,7 +40,7 @@ pub struct Sandbox {
 /// The supervising child process and the way to talk to it. Dropping it closes the way, upon
 /// which the child kills what it supervises, cleans up and ends; then it is reaped.
 #[derive(Debug)]
-struct Supervisor {
+pub(crate) struct Supervisor {
     channel: Option<Channel>,
     child: Child,
     cgroup: Option<PathBuf>,
@@ -74,36 +74,22 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Sand
 }
 
 fn start(request: &Request, stdio: Stdio, cgroup: Option<PathBuf>) -> Result<Sandbox, Error> {
-    let (ours, theirs) = Channel::pair().at(Step::StartSupervisor)?;
-    let (stdin, command) = supervisor_command(theirs, stdio)?;
-    let child = { command }.spawn().at(Step::StartSupervisor)?;
-    let supervisor = Supervisor {
-        channel: Some(ours),
-        child,
-        cgroup,
-    };
+    let (mut supervisor, stdin) = Supervisor::start(stdio)?;
+    supervisor.cgroup = cgroup;
     let stdin: Vec<BorrowedFd<'_>> = stdin.iter().map(AsFd::as_fd).collect();
-    supervisor
-        .channel()?
-        .send(request, &stdin)
+    supervisor.send(request, &stdin)?;
+    let (pid, descriptors) = supervisor.receive_started()?;
+    let mut descriptors = descriptors.into_iter();
+    let pidfd = descriptors
+        .next()
+        .ok_or_else(lost)
         .at(Step::ExchangeMessages)?;
-    match supervisor.receive()? {
-        (Reply::Started { pid }, descriptors) => {
-            let mut descriptors = descriptors.into_iter();
-            let pidfd = descriptors
-                .next()
-                .ok_or_else(lost)
-                .at(Step::ExchangeMessages)?;
-            Ok(Sandbox {
-                pid,
-                pidfd,
-                terminal: descriptors.next(),
-                supervisor,
-            })
-        }
-        (Reply::Failed(failure), _) => Err(failure.into()),
-        (Reply::Ended(_), _) => Err(lost()).at(Step::ExchangeMessages),
-    }
+    Ok(Sandbox {
+        pid,
+        pidfd,
+        terminal: descriptors.next(),
+        supervisor,
+    })
 }
 
 /// Prepares this program as a supervisor. Its standard input is the channel; that of the sandbox
@@ -187,7 +173,62 @@ impl Sandbox {
     /// [`Error::Setup`] with [`Step::WaitForExit`] when the supervisor was killed; the sandbox is
     /// dead in that case too.
     pub fn wait(self) -> Result<Exit, Error> {
-        match self.supervisor.receive() {
+        self.supervisor.receive_ended()
+    }
+}
+
+impl Supervisor {
+    /// Starts this program as a supervisor; returns the sandbox's standard input, which is to go
+    /// with the first request.
+    pub(crate) fn start(stdio: Stdio) -> Result<(Self, Option<OwnedFd>), Error> {
+        let (ours, theirs) = Channel::pair().at(Step::StartSupervisor)?;
+        let (stdin, command) = supervisor_command(theirs, stdio)?;
+        let child = { command }.spawn().at(Step::StartSupervisor)?;
+        let supervisor = Self {
+            channel: Some(ours),
+            child,
+            cgroup: None,
+        };
+        Ok((supervisor, stdin))
+    }
+
+    /// Sends a request with descriptors.
+    pub(crate) fn send(
+        &self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Error> {
+        let sent = self.channel()?.send(request, descriptors);
+        sent.at(Step::ExchangeMessages)
+    }
+
+    fn channel(&self) -> Result<&Channel, Error> {
+        self.channel
+            .as_ref()
+            .ok_or_else(lost)
+            .at(Step::ExchangeMessages)
+    }
+
+    /// Receives a reply that is no failure.
+    pub(crate) fn receive(&self) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        let reply = self.channel()?.receive().at(Step::ExchangeMessages)?;
+        match reply.ok_or_else(lost).at(Step::ExchangeMessages)? {
+            (Reply::Failed(failure), _) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Receives the PID of what was started, and the descriptors that belong to it.
+    pub(crate) fn receive_started(&self) -> Result<(i32, Vec<OwnedFd>), Error> {
+        match self.receive()? {
+            (Reply::Started { pid }, descriptors) => Ok((pid, descriptors)),
+            _ => Err(lost()).at(Step::ExchangeMessages),
+        }
+    }
+
+    /// Receives the end of what was started.
+    pub(crate) fn receive_ended(&self) -> Result<Exit, Error> {
+        match self.receive() {
             Ok((Reply::Ended(exit), _)) => Ok(exit),
             Ok(_) => Err(lost()).at(Step::WaitForExit),
             Err(Error::Setup { source, .. }) => Err(source).at(Step::WaitForExit),
@@ -196,26 +237,12 @@ impl Sandbox {
     }
 }
 
-impl Supervisor {
-    fn channel(&self) -> Result<&Channel, Error> {
-        self.channel
-            .as_ref()
-            .ok_or_else(lost)
-            .at(Step::ExchangeMessages)
-    }
-
-    fn receive(&self) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        let reply = self.channel()?.receive().at(Step::ExchangeMessages)?;
-        reply.ok_or_else(lost).at(Step::ExchangeMessages)
-    }
-}
-
 impl Drop for Supervisor {
     fn drop(&mut self) {
         if let Some(channel) = self.channel.take() {
             // Told so, and not just left, the supervisor knows that this process lives and cleans
             // up its part itself. A supervisor that ended already is fine.
-            let _ = channel.send_go();
+            let _ = channel.send(&Request::Stop, &[]);
         }
         let ended = self.child.wait();
         // A supervisor that was killed took its sandbox along, but could not clean up.
@@ -228,6 +255,6 @@ impl Drop for Supervisor {
     }
 }
 
-fn lost() -> io::Error {
+pub(crate) fn lost() -> io::Error {
     io::Error::from_raw_os_error(libc::EPIPE)
 }

@@ -17,6 +17,8 @@ mod capabilities;
 pub mod cgroup;
 mod error;
 mod init;
+mod lane;
+mod lane_supervisor;
 mod launch;
 mod message;
 mod mounts;
@@ -36,12 +38,13 @@ mod user;
 
 pub use cgroup::Cgroup;
 pub use error::{Error, Step};
+pub use lane::{Lane, LaneSandbox};
 pub use launch::{ExecTarget, Sandbox, exec, spawn};
 pub use probe::{CgroupReport, HostReport, Obstacle, Rung, RungReport, probe};
 pub use spec::{
     BridgeAttachment, Capabilities, CgroupLimits, CgroupSpec, Exit, ExitStatus, Namespaces,
     Network, PathPolicy, Process, Resource, ResourceLimit, SandboxSpec, Seccomp, Share, Stdio,
-    Usage, WindowSize,
+    Usage, WhenIdle, WindowSize,
 };
 pub use supervisor::{keep_inherited_files, run_child_if_requested};
 pub use terminal::resize_terminal;

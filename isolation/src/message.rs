@@ -5,8 +5,12 @@
 //! caller ◀─ Reply::Started [pidfd, pty] ── supervisor ◀─ Progress ──── PID 1
 //!           or Reply::Failed                             end of file: execve succeeded
 //! caller ◀─ Reply::Ended ───────────────── supervisor
-//!        ── byte, or end of file ────────▶            the sandbox is dropped, or the caller died
+//!        ── Request::Stop, or end of file ▶           the sandbox is dropped, or the caller died
 //! ```
+//!
+//! A lane's supervisor answers Request::OpenLane with Reply::Ready; after that, each
+//! Request::Spawn goes as above, one after another, with the sandbox's output and error instead
+//! of its input.
 //!
 //! On the wire a message is its length (four bytes, little endian, to which the descriptors are
 //! attached) and its JSON.
@@ -25,14 +29,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Step};
-use crate::spec::{Exit, Process, SandboxSpec};
+use crate::spec::{Exit, Network, Process, SandboxSpec};
 
-/// What the caller asks its supervisor for. Standard input goes with it.
+/// What the caller asks its supervisor for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a sandbox.
+    /// Start a sandbox. Its standard streams that are not inherited go with it.
     Spawn(Box<SandboxSpec>),
-    /// Start a process in a running one.
+    /// Start a process in a running one. Its standard input goes with it.
     Exec {
         /// A process of that sandbox.
         pid: i32,
@@ -41,6 +45,10 @@ pub(crate) enum Request {
         /// What to run.
         process: Process,
     },
+    /// Become a lane with this network.
+    OpenLane(Network),
+    /// Kill what runs; end, if nothing does.
+    Stop,
 }
 
 /// What the supervisor answers.
@@ -51,6 +59,8 @@ pub(crate) enum Reply {
         /// The PID in the supervisor's, that is the caller's, PID namespace.
         pid: i32,
     },
+    /// The lane is open.
+    Ready,
     /// Nothing was started, and nothing is left.
     Failed(Failure),
     /// The process ended and all that belonged to it is removed.

@@ -52,9 +52,18 @@ fn verdicts(capabilities: Capabilities) -> Vec<Verdict> {
         set(calls, Verdict::Allow);
     }
     let condition = |argument| Verdict::When(argument);
-    set(&[libc::SYS_personality], condition(Argument::OneOf(PERSONALITIES)));
-    set(&[libc::SYS_socket], condition(Argument::NoneOf(REFUSED_FAMILIES)));
-    set(&[libc::SYS_clone], condition(Argument::NoBits(NEW_NAMESPACES)));
+    set(
+        &[libc::SYS_personality],
+        condition(Argument::OneOf(PERSONALITIES)),
+    );
+    set(
+        &[libc::SYS_socket],
+        condition(Argument::NoneOf(REFUSED_FAMILIES)),
+    );
+    set(
+        &[libc::SYS_clone],
+        condition(Argument::NoBits(NEW_NAMESPACES)),
+    );
     if !capabilities.contains(SYS_ADMIN) {
         // Its flags lie in memory where no filter sees them: C libraries then use clone.
         set(&[libc::SYS_clone3], MISSING);

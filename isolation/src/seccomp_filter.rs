@@ -88,7 +88,9 @@ pub(crate) fn compile(verdicts: &[Verdict], beyond: Verdict) -> Vec<sock_filter>
 fn search(ranges: &[Range]) -> Vec<sock_filter> {
     let middle = ranges.len() / 2;
     if middle == 0 {
-        return ranges.first().map_or_else(Vec::new, |(_, verdict)| leaf(*verdict));
+        return ranges
+            .first()
+            .map_or_else(Vec::new, |(_, verdict)| leaf(*verdict));
     }
     let (lower, upper) = (search(&ranges[..middle]), search(&ranges[middle..]));
     let from = ranges[middle].0;
@@ -237,7 +239,11 @@ pub(crate) mod tests {
             vec![],
             vec![Verdict::Allow],
             vec![Verdict::Allow, Verdict::Refuse(1), conditional],
-            vec![conditional, Verdict::When(Argument::NoneOf(&[3, 4])), Verdict::Allow],
+            vec![
+                conditional,
+                Verdict::When(Argument::NoneOf(&[3, 4])),
+                Verdict::Allow,
+            ],
             vec![Verdict::When(Argument::NoBits(0x60)), Verdict::Refuse(38)],
         ];
         for shape in shapes {
@@ -248,7 +254,9 @@ pub(crate) mod tests {
     #[test]
     fn jumps_reach_over_long_halves() {
         // Each call differs from its neighbours: as many ranges as calls.
-        let verdicts: Vec<_> = (0..1000).map(|number| Verdict::Refuse(number % 7)).collect();
+        let verdicts: Vec<_> = (0..1000)
+            .map(|number| Verdict::Refuse(number % 7))
+            .collect();
         let steps = check(&verdicts, Verdict::Allow);
         assert!(steps < 30, "{steps} steps");
     }

@@ -113,6 +113,18 @@ pub struct BridgeAttachment {
     /// The state directory of the bridge, so that a sandbox whose caller was killed can remove a
     /// bridge that nobody uses any more.
     pub state_directory: PathBuf,
+    /// What becomes of the bridge then.
+    pub when_idle: WhenIdle,
+}
+
+/// What becomes of a bridge that nobody is on any more. To make and remove one takes longer than
+/// all else that starts a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenIdle {
+    /// It is removed.
+    Remove,
+    /// It stays for the next.
+    Keep,
 }
 
 /// The process to run.

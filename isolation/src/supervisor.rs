@@ -18,9 +18,10 @@ use rustix::thread::ThreadNameSpaceType;
 use crate::cgroup::Cgroup;
 use crate::error::{At, Error, Step};
 use crate::init::{self, Inherited, Joined};
+use crate::lane_supervisor;
 use crate::launch::SUPERVISOR_NAME;
 use crate::message::{Channel, Failure, Progress, Reply, Request};
-use crate::network::{Bridge, attachment};
+use crate::network::{Bridge, Links, attachment};
 use crate::spec::{
     BridgeAttachment, Capabilities, Exit, Namespaces, Network, Process, SandboxSpec, Share,
 };
@@ -51,7 +52,7 @@ pub fn keep_inherited_files() -> io::Result<()> {
 }
 
 /// A started process and what is to be removed after it.
-struct Supervised {
+pub(crate) struct Supervised {
     child: ChildProcess,
     terminal: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
@@ -97,6 +98,8 @@ fn supervise() -> io::Result<()> {
             cgroup,
             process,
         } => join_sandbox(pid, cgroup.as_deref(), &process, stdin),
+        Request::OpenLane(network) => return lane_supervisor::serve(&channel, caller, &network),
+        Request::Stop => return Ok(()),
     };
     match started {
         Ok(supervised) => accompany(&channel, caller, supervised),
@@ -119,7 +122,11 @@ fn null() -> io::Result<OwnedFd> {
     )?)
 }
 
-fn start_sandbox(spec: &SandboxSpec, stdin: Option<OwnedFd>) -> Result<Supervised, Error> {
+/// Starts a sandbox with this process' standard output and error.
+pub(crate) fn start_sandbox(
+    spec: &SandboxSpec,
+    stdin: Option<OwnedFd>,
+) -> Result<Supervised, Error> {
     let mut belongings = Belongings::default();
     if let Some(wanted) = &spec.cgroup {
         let cgroup = Cgroup::create(wanted)?;
@@ -222,7 +229,8 @@ fn connect(
     belongings: &mut Belongings,
 ) -> Result<(), Error> {
     if let Network::Bridge(bridge) = network {
-        belongings.host_interface = Some(attachment::connect(bridge, child.pid)?);
+        let links = Links::open().at(Step::OpenNetlink)?;
+        belongings.host_interface = Some(attachment::connect(&links, bridge, child.pid)?);
         belongings.bridge = Some(bridge.clone());
     }
     Ok(())
@@ -310,8 +318,18 @@ fn open_process(pid: i32) -> Result<OwnedFd, Error> {
         .at_path(Step::OpenProcess, pid.to_string())
 }
 
-/// Stays with a started process until its end or the caller's, whichever comes first.
+/// Stays with a started process to its end, and takes the bridge along if the caller died.
 fn accompany(channel: &Channel, caller: Option<OwnedFd>, supervised: Supervised) -> io::Result<()> {
+    let bridge = supervised.belongings.bridge.clone();
+    match (attend(channel, supervised)?, bridge, caller) {
+        (First::CallerDied, Some(bridge), Some(caller)) => remove_idle_bridge(&bridge, &caller),
+        _ => Ok(()),
+    }
+}
+
+/// Stays with a started process until its end or the caller's, whichever comes first, removes what
+/// belonged to it, and tells.
+pub(crate) fn attend(channel: &Channel, supervised: Supervised) -> io::Result<First> {
     let Supervised {
         child,
         terminal,
@@ -343,27 +361,27 @@ fn accompany(channel: &Channel, caller: Option<OwnedFd>, supervised: Supervised)
         usage,
         out_of_memory: oom_kills > oom_kills_before,
     };
-    let bridge = belongings.bridge.clone();
     drop(belongings);
-    match (first, bridge, caller) {
-        (First::CallerDied, Some(bridge), Some(caller)) => remove_idle_bridge(&bridge, &caller),
-        _ => channel.send(&Reply::Ended(exit), &[]),
+    if first != First::CallerDied {
+        channel.send(&Reply::Ended(exit), &[])?;
     }
+    Ok(first)
 }
 
 /// Does what the caller would have done with its lease. Its locks are free once it has ended, which
 /// comes a moment after its end of the channel is closed.
-fn remove_idle_bridge(bridge: &BridgeAttachment, caller: &OwnedFd) -> io::Result<()> {
+pub(crate) fn remove_idle_bridge(bridge: &BridgeAttachment, caller: &OwnedFd) -> io::Result<()> {
     let limit = rustix::event::Timespec {
         tv_sec: 10,
         tv_nsec: 0,
     };
     rustix::event::poll(&mut [PollFd::new(caller, PollFlags::IN)], Some(&limit))?;
-    Bridge::release_if_idle(&bridge.bridge, &bridge.state_directory).map_err(io::Error::other)
+    Bridge::leave(&bridge.bridge, &bridge.state_directory, bridge.when_idle)
+        .map_err(io::Error::other)
 }
 
 /// Lets go of the streams that are the sandbox's: their readers wait for the last writer.
-fn leave_streams() -> io::Result<()> {
+pub(crate) fn leave_streams() -> io::Result<()> {
     let null = null()?;
     rustix::stdio::dup2_stdout(&null)?;
     Ok(rustix::stdio::dup2_stderr(&null)?)
@@ -371,7 +389,7 @@ fn leave_streams() -> io::Result<()> {
 
 /// What came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum First {
+pub(crate) enum First {
     /// The process ended.
     Child,
     /// The caller dropped the sandbox.
@@ -393,9 +411,9 @@ fn wait_for_either(channel: &Channel, child: &ChildProcess) -> io::Result<First>
         if !descriptors[0].revents().is_empty() {
             return Ok(First::Child);
         }
-        return Ok(match channel.wait_for_go() {
-            Ok(()) => First::Dropped,
-            Err(_) => First::CallerDied,
+        return Ok(match channel.receive::<Request>() {
+            Ok(Some(_)) => First::Dropped,
+            Ok(None) | Err(_) => First::CallerDied,
         });
     }
 }

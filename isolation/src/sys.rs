@@ -72,8 +72,17 @@ pub(crate) fn try_user_namespace() -> io::Result<()> {
 
 /// Moves this process into a new cgroup namespace rooted at its present cgroups.
 pub(crate) fn unshare_cgroup_namespace() -> io::Result<()> {
-    // SAFETY: the cgroup namespace has no part in memory safety.
-    checked(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWCGROUP) }).map(drop)
+    unshare_namespace(libc::CLONE_NEWCGROUP)
+}
+
+/// Moves this process into a new network namespace.
+pub(crate) fn unshare_network_namespace() -> io::Result<()> {
+    unshare_namespace(libc::CLONE_NEWNET)
+}
+
+fn unshare_namespace(kind: c_int) -> io::Result<()> {
+    // SAFETY: cgroup and network namespaces have no part in memory safety.
+    checked(unsafe { libc::syscall(libc::SYS_unshare, kind) }).map(drop)
 }
 
 /// How far an attribute of a mount reaches.

@@ -45,7 +45,9 @@ pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto,
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
 pub use records::{RecordUse, Records};
-pub use snapshots::{ActiveSnapshot, Durability, InitEntry, InitKind, SnapshotKind};
+pub use snapshots::{
+    ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,
+};
 pub use store::{Store, StoreOptions, UseLock};
 pub use transfer::{Outcome, Progress, TransferError, TransferEvent, pull, push};
 pub use usage::{CacheUsage, ImageUsage, Usage};

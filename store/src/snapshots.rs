@@ -127,13 +127,26 @@ impl ActiveSnapshot {
         Ok(entries.next().is_none())
     }
 
-    /// Makes a layer of what was written, by a rename; the snapshot is gone then. It must not be
-    /// mounted any more.
-    pub fn commit(mut self) -> Result<Layer, StoreError> {
+    /// Makes a layer of what was written, by a rename. It must not be mounted any more. What else
+    /// the snapshot consists of goes with the second value.
+    pub fn commit(self) -> Result<(Layer, CommittedSnapshot), StoreError> {
         let layer = self.store.take_layer(&self.upper)?;
-        self.lock = None;
-        self.store.discard(&self.directory)?;
-        Ok(layer)
+        Ok((layer, CommittedSnapshot { snapshot: self }))
+    }
+}
+
+/// A snapshot whose layer was taken. Dropping it removes its directories, which nobody needs to
+/// wait for.
+#[derive(Debug)]
+pub struct CommittedSnapshot {
+    snapshot: ActiveSnapshot,
+}
+
+impl Drop for CommittedSnapshot {
+    fn drop(&mut self) {
+        self.snapshot.lock = None;
+        // What cannot be removed now is the collector's.
+        let _ = self.snapshot.store.discard(&self.snapshot.directory);
     }
 }
 

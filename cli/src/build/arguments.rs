@@ -187,6 +187,7 @@ fn sandbox(args: &BuildArgs, session: &Session) -> Result<Sandbox, Failure> {
     let limits_at_once = Settings::read(session.environment)?.build;
     Ok(Sandbox {
         bridge: mica_container::bridge_name(&runroot),
+        bridge_when_idle: mica_container::bridge_when_idle(&runroot),
         runroot,
         network,
         resolv_conf: mica_isolation::network::host_resolv_conf(&resolv_conf),

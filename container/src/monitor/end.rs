@@ -54,7 +54,7 @@ impl Server {
                 client.finish(code);
             }
         });
-        let released = lease.map_or(Ok(()), |lease| containers.release_address(lease));
+        let released = lease.map_or(Ok(()), |lease| Ok(lease.close()?));
         removed?.map_or(Ok(()), Discarded::delete)?;
         let _ = tellers.join();
         released

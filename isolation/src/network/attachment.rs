@@ -12,11 +12,15 @@ const SANDBOX_INTERFACE: &str = "eth0";
 /// The index of the loopback interface in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Creates the pair between a bridge and the network namespace of a process, and returns the name
-/// of the end on the bridge. It goes with that namespace or by [`disconnect`].
-pub(crate) fn connect(attachment: &BridgeAttachment, pid: i32) -> Result<String, Error> {
+/// Creates the pair between a bridge, which `links` sees, and the network namespace of a process,
+/// and returns the name of the end on the bridge. It goes with that namespace or by
+/// [`disconnect`].
+pub(crate) fn connect(
+    links: &Links,
+    attachment: &BridgeAttachment,
+    pid: i32,
+) -> Result<String, Error> {
     let step = || Step::ConnectToBridge;
-    let links = Links::open().at(Step::OpenNetlink)?;
     let bridge = links
         .index(&attachment.bridge)
         .at_path(step(), &attachment.bridge)?;

@@ -22,23 +22,24 @@ use super::link::Links;
 use super::nftables;
 use super::subnet::{self, Subnet};
 use crate::error::{At, Error, Step};
-use crate::spec::BridgeAttachment;
+use crate::spec::{BridgeAttachment, WhenIdle};
 
 /// The MTU of a host without a default route: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
 
-/// A bridge in use. It stays as long as this or a [`Lease`] of any process does.
+/// A bridge in use. It stays at least as long as this or a [`Lease`] of any process does.
 #[derive(Debug)]
 pub struct Bridge {
     name: String,
     state: PathBuf,
     subnet: Subnet,
     mtu: u32,
+    when_idle: WhenIdle,
     user: Option<File>,
 }
 
 /// An address on a bridge, held by this process. Dropping it frees the address; dropping the last
-/// use of the bridge removes that as well.
+/// use of the bridge removes that as well, unless it is to be kept.
 #[derive(Debug)]
 pub struct Lease {
     attachment: BridgeAttachment,
@@ -55,7 +56,7 @@ impl Bridge {
     ///
     /// [`Error::Setup`] with [`Step::CreateBridge`] or [`Step::CreateTranslation`] where the kernel
     /// lacks them or the caller the rights; [`Error::NoFreeSubnet`].
-    pub fn ensure(name: &str, state_dir: &Path) -> Result<Self, Error> {
+    pub fn ensure(name: &str, state_dir: &Path, when_idle: WhenIdle) -> Result<Self, Error> {
         let leases = state_dir.join("leases");
         let made = DirBuilder::new()
             .recursive(true)
@@ -80,6 +81,7 @@ impl Bridge {
             state: state_dir.to_path_buf(),
             subnet,
             mtu,
+            when_idle,
             user: Some(user),
         })
     }
@@ -123,18 +125,27 @@ impl Bridge {
             gateway: self.gateway(),
             mtu: self.mtu,
             state_directory: self.state.clone(),
+            when_idle: self.when_idle,
         }
     }
 
-    /// Lets go of the bridge, and removes it when it is idle, as dropping does; but says what went
-    /// wrong.
+    /// Lets go of the bridge, and removes it when it is idle and not to be kept, as dropping does;
+    /// but says what went wrong.
     ///
     /// # Errors
     ///
     /// [`Error::Setup`] with [`Step::RemoveBridge`] or the file concerned.
     pub fn close(mut self) -> Result<(), Error> {
         self.user = None;
-        Self::release_if_idle(&self.name, &self.state)
+        Self::leave(&self.name, &self.state, self.when_idle)
+    }
+
+    /// Does what is to be done after one use of a bridge has ended.
+    pub(crate) fn leave(name: &str, state_dir: &Path, when_idle: WhenIdle) -> Result<(), Error> {
+        match when_idle {
+            WhenIdle::Keep => Ok(()),
+            WhenIdle::Remove => Self::release_if_idle(name, state_dir),
+        }
     }
 
     /// Removes a bridge with its table and files if no process uses it: for what a killed process
@@ -161,7 +172,7 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         if self.user.take().is_some() {
             // The next use of the bridge finds it and takes it over; `close` says what is wrong.
-            let _ = Self::release_if_idle(&self.name, &self.state);
+            let _ = Self::leave(&self.name, &self.state, self.when_idle);
         }
     }
 }
@@ -177,8 +188,8 @@ impl Lease {
         self.attachment.clone()
     }
 
-    /// Frees the address, and removes the bridge when it is idle, as dropping does; but says what
-    /// went wrong.
+    /// Frees the address, and removes the bridge when it is idle and not to be kept, as dropping
+    /// does; but says what went wrong.
     ///
     /// # Errors
     ///
@@ -200,7 +211,11 @@ impl Lease {
             std::fs::remove_file(&path).at_path(Step::WriteState, path)?;
             drop(files);
         }
-        Bridge::release_if_idle(&self.attachment.bridge, &self.state)
+        Bridge::leave(
+            &self.attachment.bridge,
+            &self.state,
+            self.attachment.when_idle,
+        )
     }
 }
 

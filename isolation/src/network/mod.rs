@@ -11,6 +11,7 @@ mod subnet;
 use std::net::Ipv4Addr;
 
 pub use bridge::{Bridge, Lease};
+pub(crate) use link::Links;
 pub use resolver::host_resolv_conf;
 
 /// The hardware address of whoever has an IPv4 address, as docker makes it: locally administered,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio as ProcessStdio};
 
 use mica_isolation::network::Bridge;
 use mica_isolation::{
-    Cgroup, CgroupLimits, ExitStatus, Namespaces, Network, Sandbox, Stdio, spawn,
+    Cgroup, CgroupLimits, ExitStatus, Namespaces, Network, Sandbox, Stdio, WhenIdle, spawn,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -38,7 +38,7 @@ pub(crate) const HOLD: &str = "--hold-a-sandbox";
 /// waits for ever.
 pub(crate) fn hold(state: &Path) -> ! {
     let image = Image::new();
-    let bridge = Bridge::ensure(&bridge_name("k"), state).expect("a bridge");
+    let bridge = Bridge::ensure(&bridge_name("k"), state, WhenIdle::Remove).expect("a bridge");
     let lease = bridge.lease().expect("an address");
     let mut spec = image.spec(&["sh", "-c", "sleep 1000 & sleep 1000"]);
     spec.cgroup = Some(image.cgroup(CgroupLimits::default()));

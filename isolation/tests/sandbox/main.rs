@@ -8,6 +8,7 @@
 mod death;
 mod filesystem;
 mod fixture;
+mod lane;
 mod lifecycle;
 mod network;
 mod resources;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         resources::TESTS,
         terminal::TESTS,
         network::TESTS,
+        lane::TESTS,
         death::TESTS,
     ];
     let mut counts = [0; 3];

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use mica_isolation::network::Bridge;
-use mica_isolation::{Namespaces, Network};
+use mica_isolation::{Namespaces, Network, WhenIdle};
 use tempfile::TempDir;
 
 use crate::fixture::{Image, finish, run, start};
@@ -37,7 +37,7 @@ pub(crate) fn exists(interface: &str) -> bool {
     Path::new("/sys/class/net").join(interface).exists()
 }
 
-fn require_nftables() -> Result<(), Skip> {
+pub(crate) fn require_nftables() -> Result<(), Skip> {
     match mica_isolation::probe().nftables {
         true => Ok(()),
         false => Err(Skip("the kernel does not speak nftables".to_string())),
@@ -80,7 +80,8 @@ fn interfaces() -> Vec<String> {
 fn a_bridge_reaches_its_gateway() -> Result<(), Skip> {
     require_nftables()?;
     let (image, state) = (Image::new(), TempDir::new().expect("a directory"));
-    let bridge = Bridge::ensure(&bridge_name("g"), state.path()).expect("a bridge");
+    let bridge =
+        Bridge::ensure(&bridge_name("g"), state.path(), WhenIdle::Remove).expect("a bridge");
     let lease = bridge.lease().expect("an address");
     let listener = TcpListener::bind((bridge.gateway(), 0)).expect("a listener");
     let port = listener.local_addr().expect("an address").port();
@@ -111,7 +112,8 @@ fn a_bridge_reaches_its_gateway() -> Result<(), Skip> {
 fn sandboxes_reach_each_other() -> Result<(), Skip> {
     require_nftables()?;
     let state = TempDir::new().expect("a directory");
-    let bridge = Bridge::ensure(&bridge_name("s"), state.path()).expect("a bridge");
+    let bridge =
+        Bridge::ensure(&bridge_name("s"), state.path(), WhenIdle::Remove).expect("a bridge");
     let (one, other) = (
         bridge.lease().expect("an address"),
         bridge.lease().expect("an address"),
@@ -135,8 +137,8 @@ fn the_bridge_is_shared_and_removed() -> Result<(), Skip> {
     require_nftables()?;
     let state = TempDir::new().expect("a directory");
     let name = bridge_name("r");
-    let one = Bridge::ensure(&name, state.path()).expect("a bridge");
-    let other = Bridge::ensure(&name, state.path()).expect("the same bridge");
+    let one = Bridge::ensure(&name, state.path(), WhenIdle::Remove).expect("a bridge");
+    let other = Bridge::ensure(&name, state.path(), WhenIdle::Remove).expect("the same bridge");
     assert_eq!(one.gateway(), other.gateway());
     let lease = one.lease().expect("an address");
     let second = other.lease().expect("an address");

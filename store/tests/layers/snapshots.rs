@@ -120,7 +120,8 @@ fn commit_makes_a_layer_of_what_was_written() {
         "echo new > etc/new; rm etc/hosts; chmod 700 etc",
     );
     assert!(!snapshot.is_unchanged().unwrap());
-    let layer = snapshot.commit().unwrap();
+    let (layer, committed) = snapshot.commit().unwrap();
+    drop(committed);
     assert!(
         fs::read_dir(store.store.root().join("snapshots"))
             .unwrap()
