@@ -29,10 +29,26 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-/// Says why a text is no platform.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a platform: expected os/architecture[/variant], such as linux/arm64")]
-pub struct PlatformError(pub String);
+/// Says why a text is no platform, in containerd's words, which docker shows, too.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlatformError {
+    /// A part has characters that no part may have, or none.
+    #[error(
+        "{part:?} is an invalid component of {specifier:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    Component {
+        /// The part.
+        part: String,
+        /// What was given.
+        specifier: String,
+    },
+    /// A single word that is neither an operating system nor an architecture.
+    #[error("{0:?}: unknown operating system or architecture: invalid argument")]
+    Unknown(String),
+    /// More than os/architecture/variant.
+    #[error("{0:?}: cannot parse platform specifier: invalid argument")]
+    Shape(String),
+}
 
 impl Platform {
     /// Makes a platform, normalised: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`.
@@ -62,6 +78,32 @@ impl Platform {
     }
 }
 
+/// Operating systems that stand for themselves and the host's architecture. Source: Go's `GOOS`.
+const SYSTEMS: [&str; 16] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+    "zos",
+];
+
+/// Architectures that stand for themselves and Linux. Source: Go's `GOARCH`.
+const ARCHITECTURES: [&str; 18] = [
+    "386", "amd64", "arm", "arm64", "armbe", "arm64be", "loong64", "mips", "mipsle", "mips64",
+    "mips64le", "ppc", "ppc64", "ppc64le", "riscv64", "s390x", "sparc64", "wasm",
+];
+
 fn normalise(architecture: &str, variant: Option<&str>) -> (String, Option<String>) {
     let architecture = architecture.to_ascii_lowercase();
     let variant = variant
@@ -89,15 +131,31 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split('/').collect();
-        if parts.iter().any(|part| part.is_empty()) {
-            return Err(PlatformError(text.to_owned()));
+        let wrong = |part: &&str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            part.is_empty() || !part.bytes().all(allowed)
+        };
+        if let Some(part) = parts.iter().copied().find(wrong) {
+            return Err(PlatformError::Component {
+                part: part.to_owned(),
+                specifier: text.to_owned(),
+            });
         }
         match parts[..] {
-            ["linux"] => Ok(Self::host()),
-            [architecture] => Ok(Self::new("linux", architecture, None)),
+            [os] if SYSTEMS.contains(&os.to_ascii_lowercase().as_str()) => {
+                let host = Self::host();
+                Ok(Self::new(os, &host.architecture, host.variant.as_deref()))
+            }
+            [architecture] => {
+                let platform = Self::new("linux", architecture, None);
+                match ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    true => Ok(platform),
+                    false => Err(PlatformError::Unknown(text.to_owned())),
+                }
+            }
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(PlatformError(text.to_owned())),
+            _ => Err(PlatformError::Shape(text.to_owned())),
         }
     }
 }
@@ -132,8 +190,23 @@ mod tests {
                 "{text}"
             );
         }
-        for bad in ["", "linux/", "a/b/c/d"] {
-            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        let wrong = [
+            (
+                "linux/",
+                "\"\" is an invalid component of \"linux/\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument",
+            ),
+            (
+                "nonsense",
+                "\"nonsense\": unknown operating system or architecture: invalid argument",
+            ),
+            (
+                "a/b/c/d",
+                "\"a/b/c/d\": cannot parse platform specifier: invalid argument",
+            ),
+        ];
+        for (text, message) in wrong {
+            let error = text.parse::<Platform>().expect_err(text);
+            assert_eq!(error.to_string(), message);
         }
     }
 }
