@@ -57,3 +57,4 @@ pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
     SecretSource,
 };
+pub use variables::predefined_arguments;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mica_dockerfile::{
-    ArgInstruction, CommandForm, Healthcheck, InstructionKind, KeyValue, expand_words,
+    ArgInstruction, CommandForm, ExposedPort, Healthcheck, InstructionKind, KeyValue, expand_words,
+    is_signal,
 };
 use mica_oci::ContainerConfig;
 use serde_json::Map;
@@ -129,7 +130,9 @@ impl StageBuild<'_, '_> {
         let mut ports = Vec::new();
         for word in words {
             for expanded in expand_words(word, &lookup, self.escape())? {
-                ports.extend(exposed(&expanded)?);
+                let port = ExposedPort::parse(&expanded)
+                    .map_err(|error| value("EXPOSE", &error.to_string()))?;
+                ports.extend(port.names());
             }
         }
         ports.sort();
@@ -243,74 +246,9 @@ fn healthcheck(state: &mut StageState, check: &Healthcheck) {
     state.config.config.healthcheck = Some(config);
 }
 
-/// Reads one word of EXPOSE: `80`, `53/udp`, `8000-8010/tcp`; an address or host port in front,
-/// as `docker run -p` takes it, is dropped as BuildKit does.
-fn exposed(word: &str) -> Result<Vec<String>, ErrorKind> {
-    let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-    let ports = ports.rsplit(':').next().unwrap_or(ports);
-    let protocol = protocol.to_ascii_lowercase();
-    let invalid = || value("EXPOSE", &format!("invalid containerPort: {word}"));
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(value("EXPOSE", &format!("invalid proto: {protocol}")));
-    }
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let first: u16 = first.parse().map_err(|_| invalid())?;
-    let last: u16 = last.parse().map_err(|_| invalid())?;
-    if first > last {
-        return Err(invalid());
-    }
-    Ok((first..=last)
-        .map(|port| format!("{port}/{protocol}"))
-        .collect())
-}
-
-/// Tells whether a text is a signal's number or name, with or without `SIG`.
-fn is_signal(text: &str) -> bool {
-    const NAMES: &str = " ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF \
-        PWR QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ ";
-    if let Ok(number) = text.parse::<u8>() {
-        return (1..=64).contains(&number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let realtime = name.starts_with("RTMIN") || name.starts_with("RTMAX");
-    realtime || (!name.contains(' ') && NAMES.contains(&format!(" {name} ")))
-}
-
 /// Adds the labels of the command line; they show in no history.
 pub(crate) fn add_labels(config: &mut ContainerConfig, labels: &BTreeMap<String, String>) {
     if !labels.is_empty() {
         config.labels.get_or_insert_default().extend(labels.clone());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_read() {
-        let cases = [
-            ("80", vec!["80/tcp"]),
-            ("53/UDP", vec!["53/udp"]),
-            ("8000-8002/tcp", vec!["8000/tcp", "8001/tcp", "8002/tcp"]),
-            ("127.0.0.1:80:8080", vec!["8080/tcp"]),
-        ];
-        for (word, expected) in cases {
-            assert_eq!(exposed(word).unwrap(), expected, "{word}");
-        }
-        for bad in ["", "x", "80/icmp", "90-80", "70000", "-1"] {
-            assert!(exposed(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn signals_are_numbers_and_names() {
-        for good in ["9", "SIGTERM", "term", "SIGRTMIN+3", "USR1"] {
-            assert!(is_signal(good), "{good}");
-        }
-        for bad in ["0", "65", "", "SIG", "NOPE", "TERM KILL"] {
-            assert!(!is_signal(bad), "{bad}");
-        }
     }
 }

@@ -29,13 +29,8 @@ impl GlobalArguments {
     /// Collects the platform's arguments and the file's own, which `--build-arg` overrides.
     pub(crate) fn new(request: &BuildRequest, dockerfile: &Dockerfile) -> Result<Self, BuildError> {
         let mut globals = Self {
-            values: predefined(request, dockerfile),
+            values: predefined_arguments(request, dockerfile),
         };
-        for (name, value) in &mut globals.values {
-            if let Some(given) = request.build_args.get(name) {
-                value.clone_from(given);
-            }
-        }
         for meta in &dockerfile.meta_args {
             for argument in &meta.value.arguments {
                 let given = request.build_args.get(&argument.name);
@@ -87,7 +82,13 @@ impl GlobalArguments {
     }
 }
 
-fn predefined(request: &BuildRequest, dockerfile: &Dockerfile) -> BTreeMap<String, String> {
+/// Returns the arguments that are there without being declared: those of the platforms and the
+/// target's name, unless `--build-arg` sets them.
+#[must_use]
+pub fn predefined_arguments(
+    request: &BuildRequest,
+    dockerfile: &Dockerfile,
+) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     for (prefix, platform) in [
         ("BUILD", &request.build_platform),
@@ -113,6 +114,11 @@ fn predefined(request: &BuildRequest, dockerfile: &Dockerfile) -> BTreeMap<Strin
         .or(last)
         .unwrap_or_else(|| "default".into());
     values.insert("TARGETSTAGE".into(), target);
+    for (name, value) in &mut values {
+        if let Some(given) = request.build_args.get(name) {
+            value.clone_from(given);
+        }
+    }
     values
 }
 

@@ -20,16 +20,18 @@ pub struct ParseError {
     pub position: Position,
     /// The line that the instruction begins on, which the message names.
     pub instruction_line: usize,
+    /// The line that it ends on, as far as it could be read.
+    pub instruction_end: usize,
     /// The nearest known word, if the wrong one looks like a typo.
     pub suggestion: Option<String>,
 }
 
 impl ParseError {
-    /// Makes an error; `instruction_line` is the line that its instruction begins on.
+    /// Makes an error at `span` in an instruction.
     pub(crate) fn new(
         kind: ErrorKind,
         span: Span,
-        instruction_line: usize,
+        instruction: Span,
         source: &SourceMap<'_>,
     ) -> Self {
         let position = source.position(span.start);
@@ -37,7 +39,8 @@ impl ParseError {
             kind,
             span,
             position,
-            instruction_line,
+            instruction_line: instruction.first_line,
+            instruction_end: instruction.last_line,
             suggestion: None,
         }
     }

@@ -43,6 +43,9 @@ impl Dockerfile {
     }
 }
 
+/// How `FROM` is written, for messages.
+pub(crate) const FROM_SHAPE: &str = "FROM [--platform=PLATFORM] IMAGE [AS NAME]";
+
 /// A construct that parses but that the parser warns of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -74,6 +77,8 @@ pub struct Stage {
     pub source: String,
     /// The description from a comment `# NAME TEXT` right above the `FROM`.
     pub description: Option<String>,
+    /// The comment lines right above the `FROM`, without `#`.
+    pub comments: Vec<String>,
     /// The instructions of the stage, in order.
     pub instructions: Vec<Instruction>,
 }

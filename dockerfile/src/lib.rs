@@ -21,6 +21,7 @@
 //!   was written, and each field of an instruction says whether it is. `ADD`, `COPY`, `ENV`,
 //!   `EXPOSE`, `FROM`, `LABEL`, `STOPSIGNAL`, `USER`, `VOLUME`, `WORKDIR`, `ARG` and the values of
 //!   `RUN --mount` are; `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL` and `ONBUILD` are not.
+//! - [`check`](mod@check) finds what a file does that its author will hardly want.
 //! - [`ignore`] reads `.dockerignore` files and matches paths against them.
 //! - [`ParseError`] has a [`Span`] and a suggestion; [`SourceMap::excerpt`] prepares the lines and
 //!   carets to show with it.
@@ -50,6 +51,9 @@
 //!   `${name//pattern/replacement}`, and a `\` before a letter in an ignore pattern is an error
 //!   unless it is one of `\d \s \w` (also in capitals) or a control character such as `\n`.
 
+mod advice;
+mod boolean;
+pub mod check;
 mod csv;
 mod directive;
 mod error;
@@ -61,8 +65,10 @@ mod json;
 mod lines;
 mod mount;
 mod parse;
+mod port;
 mod print;
 mod quote;
+mod signal;
 mod source;
 mod split;
 mod suggest;
@@ -77,7 +83,9 @@ pub use expand::{
 pub use instruction::*;
 pub use mount::{CacheSharing, Device, Mount, MountError, MountField, MountFlag, MountKind};
 pub use parse::{parse, parse_partial};
+pub use port::{ExposedPort, PortError};
 pub use print::print;
+pub use signal::is_signal;
 pub use source::{ExcerptLine, Mark, Position, SourceMap, Span, Spanned};
-pub use suggest::{INSTRUCTION_NAMES, flags_of, nearest};
+pub use suggest::{INSTRUCTION_NAMES, flags_of, nearest, nearest_exact};
 pub use tree::{Flag, Form, Node, Tree, parse_tree};

@@ -102,7 +102,7 @@ impl<'s, 't> LineReader<'s, 't> {
             let line = self.physical()?;
             let text = line.text.trim_start();
             if text.starts_with('#') {
-                self.comment(text);
+                self.comment(line.text, text);
                 continue;
             }
             self.in_directives = false;
@@ -112,12 +112,16 @@ impl<'s, 't> LineReader<'s, 't> {
         }
     }
 
-    fn comment(&mut self, text: &str) {
-        self.in_directives &= directive::split(text).is_some();
+    /// Keeps a comment for the next instruction. As in BuildKit, it begins after the first
+    /// character of the line, which is a blank if the line is indented.
+    fn comment(&mut self, line: &str, trimmed: &str) {
+        self.in_directives &= directive::split(trimmed).is_some();
         if self.in_directives {
             return;
         }
-        match text.trim_start_matches('#').trim() {
+        let mut characters = line.chars();
+        characters.next();
+        match characters.as_str().trim() {
             "" => self.comments.clear(),
             comment => self.comments.push(comment.to_owned()),
         }
@@ -261,9 +265,10 @@ mod tests {
 
     #[test]
     fn comments_belong_to_the_next_instruction() {
-        let source = SourceMap::new("# escape=\\\n# a\n#\n# b c\n\nX\nY");
+        let source = SourceMap::new("# escape=\\\n# a\n#\n# b c\n\n## d\n # e\nX\nY");
         let mut reader = LineReader::new(&source, '\\');
-        assert_eq!(reader.next_line().expect("X").comments, ["b c"]);
+        let comments = reader.next_line().expect("X").comments;
+        assert_eq!(comments, ["b c", "# d", "# e"]);
         assert!(reader.next_line().expect("Y").comments.is_empty());
     }
 }

@@ -93,7 +93,7 @@ impl Builder<'_, '_> {
                     ..whole
                 }),
             };
-            let mut error = ParseError::new(*failure.kind, place, span.first_line, self.source);
+            let mut error = ParseError::new(*failure.kind, place, span, self.source);
             error.suggestion = failure.suggestion;
             self.errors.push(error);
         }
@@ -144,7 +144,7 @@ impl Builder<'_, '_> {
         if self.errors.is_empty() && self.dockerfile.stages.is_empty() {
             let end = self.source.text().trim_end().len();
             let span = self.source.span(end, end);
-            let error = ParseError::new(ErrorKind::NoStages, span, span.first_line, self.source);
+            let error = ParseError::new(ErrorKind::NoStages, span, span, self.source);
             self.errors.push(error);
         }
         self.errors.sort_by_key(|error| error.span.start);
@@ -176,6 +176,7 @@ fn stage(node: Node) -> Result<Stage, Failure> {
         source: node.original.trim().to_owned(),
         keyword: node.keyword,
         description,
+        comments: node.comments,
         instructions: Vec::new(),
     })
 }
@@ -241,9 +242,16 @@ fn kind(node: &mut Node, heredocs: &[Heredoc]) -> Result<InstructionKind, Failur
     })
 }
 
+/// Suggests in capitals what was written in capitals.
 fn unknown_instruction(keyword: &str) -> Failure {
+    let near = nearest(keyword, INSTRUCTION_NAMES.iter().copied());
+    let capitals = keyword == keyword.to_uppercase();
+    let same_case = |near: &str| match capitals {
+        true => near.to_owned(),
+        false => near.to_lowercase(),
+    };
     Failure {
-        suggestion: nearest(keyword, INSTRUCTION_NAMES.iter().copied()).map(str::to_owned),
+        suggestion: near.map(same_case),
         ..Failure::from(ErrorKind::UnknownInstruction(keyword.to_owned()))
     }
 }

@@ -64,7 +64,26 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         return None;
     }
     let word = word.to_lowercase();
-    let distance = |known: &str| strsim::levenshtein(&word, &known.to_lowercase());
+    closest(known, |known| {
+        strsim::levenshtein(&word, &known.to_lowercase())
+    })
+}
+
+/// Finds the known word that is nearest to a wrong one of which the case counts, such as a
+/// variable's name.
+#[must_use]
+pub fn nearest_exact<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    closest(known, |known| strsim::levenshtein(word, known))
+}
+
+/// Of several that are equally near, the first counts.
+fn closest<'k>(
+    known: impl IntoIterator<Item = &'k str>,
+    distance: impl Fn(&str) -> usize,
+) -> Option<&'k str> {
     let (away, best) = known
         .into_iter()
         .filter(|known| known.len() <= LONGEST_WORD)

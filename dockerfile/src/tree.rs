@@ -126,7 +126,7 @@ pub fn parse_tree(text: &str) -> (Tree, Vec<ParseError>) {
         errors: Vec::new(),
     };
     for (kind, span) in wrong {
-        parser.report(kind, span, span.first_line);
+        parser.report(kind, span, span);
     }
     parser.run();
     (parser.tree, parser.errors)
@@ -144,9 +144,9 @@ struct TreeParser<'s, 't> {
 type LineError = (ErrorKind, Option<(usize, usize)>);
 
 impl TreeParser<'_, '_> {
-    fn report(&mut self, kind: ErrorKind, span: Span, instruction_line: usize) {
+    fn report(&mut self, kind: ErrorKind, span: Span, instruction: Span) {
         self.errors
-            .push(ParseError::new(kind, span, instruction_line, self.source));
+            .push(ParseError::new(kind, span, instruction, self.source));
     }
 
     fn run(&mut self) {
@@ -168,7 +168,7 @@ impl TreeParser<'_, '_> {
                         Some((start, end)) => line.span_of(self.source, start, end),
                         None => line.span,
                     };
-                    self.report(kind, span, line.span.first_line);
+                    self.report(kind, span, line.span);
                 }
             }
         }
@@ -185,20 +185,28 @@ impl TreeParser<'_, '_> {
             ErrorKind::NoInstructions
         };
         let line = self.reader.last_line().max(1);
-        self.report(kind, self.source.span(text.len(), text.len()), line);
+        let end = Span {
+            first_line: line,
+            last_line: line,
+            ..self.source.span(text.len(), text.len())
+        };
+        self.report(kind, self.source.span(text.len(), text.len()), end);
     }
 
     /// Adds the heredocs to a node, and the node to the tree.
     fn finish(&mut self, mut node: Node, line: LogicalLine) {
-        let first_line = line.span.first_line;
         match heads_of(&node, &line) {
-            Err(kind) => return self.report(kind, line.span, first_line),
+            Err(kind) => return self.report(kind, line.span, line.span),
             Ok(heads) => {
                 for head in heads {
                     let name = head.name.clone();
                     let Some(heredoc) = self.reader.heredoc(head) else {
                         let kind = ErrorKind::UnterminatedHeredoc { name };
-                        return self.report(kind, line.span, first_line);
+                        let to_the_end = Span {
+                            last_line: self.reader.last_line(),
+                            ..line.span
+                        };
+                        return self.report(kind, line.span, to_the_end);
                     };
                     node.span.end = heredoc.span.end;
                     node.span.last_line = heredoc.span.last_line;

@@ -235,13 +235,8 @@ fn wrong_value(key: &str, value: &str) -> MountError {
     }
 }
 
-/// Reads a truth value as Go's `strconv.ParseBool` does.
 fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(wrong_value(key, value)),
-    }
+    crate::boolean::boolean(value).ok_or_else(|| wrong_value(key, value))
 }
 
 fn number(key: &str, value: &str, radix: u32) -> Result<u32, MountError> {
