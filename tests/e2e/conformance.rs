@@ -1,10 +1,11 @@
 //! The conformance packs, where they are beside the checkout.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mica_tests::{Machine, Outcome, Skip, mica, needs, repository, run};
 
-fn pack() -> Result<std::path::PathBuf, Skip> {
+fn pack() -> Result<PathBuf, Skip> {
     needs(&["python3", "busybox"])?;
     let path = repository().join("../shared/conformance");
     if path.is_dir() {
@@ -14,12 +15,8 @@ fn pack() -> Result<std::path::PathBuf, Skip> {
     }
 }
 
-/// BuildKit's integration suite, recorded. `tests/conformance-open.txt` names the cases that wait for
-/// a capability which is not built yet, `tests/conformance-exceptions.txt` those that are held to be
-/// wrong; every other case has to pass.
-pub(crate) fn dockerfile() -> Outcome {
-    let pack = pack()?;
-    let machine = Machine::new();
+/// Makes the packs' base images and loads them; returns where they are.
+fn load_bases(machine: &Machine, pack: &Path) -> PathBuf {
     let bases = machine.path("bases");
     run(Command::new("python3")
         .arg(pack.join("base/mkbase.py"))
@@ -34,6 +31,42 @@ pub(crate) fn dockerfile() -> Outcome {
         ]);
     }
     machine.ok(["tag", "busybox:latest", "busybox:stable-musl"]);
+    bases
+}
+
+/// BuildKit's lint suite, recorded: rules, messages, places, errors and exit codes.
+pub(crate) fn lint() -> Outcome {
+    let pack = pack()?;
+    let machine = Machine::new();
+    load_bases(&machine, &pack);
+    let check = format!(
+        "{} --root {} --runroot {} build --call=check,format=json -f {{dockerfile}} {{flags}} {{context}}",
+        mica().display(),
+        machine.root().display(),
+        machine.path("run").display(),
+    );
+    let mut runner = Command::new("python3");
+    runner
+        .arg(pack.join("run_lint.py"))
+        .args(["--strict", "--check", &check])
+        .env("HOME", machine.path("home"));
+    let finished = run(&mut runner);
+    #[expect(clippy::print_stdout, reason = "the pack's own counts")]
+    {
+        let counts = finished.stdout.lines().last().unwrap_or_default();
+        println!("conformance lint: {counts}");
+    }
+    finished.ok();
+    Ok(())
+}
+
+/// BuildKit's integration suite, recorded. `tests/conformance-open.txt` names the cases that wait for
+/// a capability which is not built yet, `tests/conformance-exceptions.txt` those that are held to be
+/// wrong; every other case has to pass.
+pub(crate) fn dockerfile() -> Outcome {
+    let pack = pack()?;
+    let machine = Machine::new();
+    let bases = load_bases(&machine, &pack);
     let left_out = machine.path("left-out.txt");
     let mut lines = String::new();
     for list in ["conformance-open.txt", "conformance-exceptions.txt"] {

@@ -4,6 +4,7 @@
 mod archives;
 mod build;
 mod cache;
+mod checks;
 mod commit;
 mod conformance;
 mod containers;
@@ -50,7 +51,9 @@ const TESTS: &[Test] = tests! {
     terminal: run_it, exec_it, progress;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
     kill: builds, pulls_and_pushes;
-    conformance: dockerfile;
+    checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,
+        explained_paths, frontends;
+    conformance: lint, dockerfile;
 };
 
 fn main() {

@@ -14,6 +14,8 @@ pub(crate) struct Context {
     pub(crate) directory: Option<PathBuf>,
     /// The Dockerfile.
     pub(crate) dockerfile: DockerfileSource,
+    /// Where it lies, if it is a file of the user.
+    pub(crate) path: Option<PathBuf>,
     /// The ignore file.
     pub(crate) ignore: Option<DockerfileSource>,
     /// An archive's content, removed after the build.
@@ -93,6 +95,7 @@ fn in_directory(directory: PathBuf, file: Option<&str>) -> Result<Context, Conte
         return Ok(Context {
             directory: Some(directory),
             dockerfile,
+            path: None,
             ignore,
             _unpacked: None,
         });
@@ -108,11 +111,12 @@ fn in_directory(directory: PathBuf, file: Option<&str>) -> Result<Context, Conte
         .display()
         .to_string();
     let ignore = read_ignore(&directory, Some(&path))?;
-    let text = String::from_utf8(bytes).map_err(|_| ContextError::NotText(path))?;
+    let text = String::from_utf8(bytes).map_err(|_| ContextError::NotText(path.clone()))?;
     let dockerfile = DockerfileSource { name, text };
     Ok(Context {
         directory: Some(directory),
         dockerfile,
+        path: Some(path),
         ignore,
         _unpacked: None,
     })
@@ -187,6 +191,7 @@ fn from_stdin(file: Option<&str>) -> Result<Context, ContextError> {
         return Ok(Context {
             directory: None,
             dockerfile,
+            path: None,
             ignore: None,
             _unpacked: None,
         });
@@ -197,6 +202,7 @@ fn from_stdin(file: Option<&str>) -> Result<Context, ContextError> {
     let directory = unpacked.path().to_owned();
     let file = file.map(|file| directory.join(file).display().to_string());
     let mut context = in_directory(directory, file.as_deref())?;
+    context.path = None;
     context._unpacked = Some(unpacked);
     Ok(context)
 }

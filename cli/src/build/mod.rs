@@ -1,18 +1,33 @@
-//! What `mica build` is made of: finding the context, the program around the engine, showing it.
+//! What `mica build` is made of: finding the context, the program around the engine, the checks,
+//! and showing all of it.
 
 mod arguments;
 mod cache_options;
 mod cache_registry;
+mod call;
+mod checked;
+mod checker;
 mod context;
+mod diagnostic;
+mod excerpt;
+mod explain;
+mod frontend;
 mod host;
+mod metadata;
 mod output;
 mod progress;
 mod report;
+mod result;
 
 pub(crate) use arguments::{named_contexts, request};
 pub(crate) use cache_options::Caches;
-pub(crate) use context::open as open_context;
+pub(crate) use call::{Call, Method};
+pub(crate) use checked::{Warnings, call, checked};
+pub(crate) use checker::{Ask, Checker};
+pub(crate) use context::{Context, open as open_context};
+pub(crate) use diagnostic::{ErrorFormat, Reporting};
+pub(crate) use explain::explain_ignore;
+pub(crate) use frontend::unknown_frontend;
 pub(crate) use host::{Host, Pull};
 pub(crate) use output::Output;
 pub(crate) use progress::{Display, Style};
-pub(crate) use report::{BuildFailure, report};

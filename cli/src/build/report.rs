@@ -1,91 +1,110 @@
-//! A failed build as a person reads it: what happened, where, and what to do.
+//! A failed build as errors about its Dockerfile: what happened, where, and what to do.
 
 use std::fmt::Write;
 
 use mica_builder::{BuildError, DockerfileSource, ErrorKind};
-use mica_dockerfile::{ParseError, SourceMap, Span, nearest};
+use mica_dockerfile::check::{CheckFailure, Lines};
+use mica_dockerfile::{ParseError, SourceMap, Span, nearest, parse_partial};
 
-/// How many lines before and after the place are shown.
-const CONTEXT: usize = 1;
-
-/// A report in parts, for the printer.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    /// One line: what happened.
-    pub(crate) title: String,
-    /// The places in the Dockerfile, and output of a failed command.
-    pub(crate) body: String,
-    /// What to do about it.
-    pub(crate) hint: Option<String>,
-}
-
-/// A failed build as an error: the report is its text.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-pub(crate) struct BuildFailure {
-    text: String,
-}
-
-impl BuildFailure {
-    /// Makes the error of a report.
-    pub(crate) fn new(report: &Report) -> Self {
-        Self {
-            text: format!("{}\n{}", report.title, report.body)
-                .trim_end()
-                .to_owned(),
-        }
-    }
-}
+use super::diagnostic::Diagnostic;
 
 /// Describes a failed build.
-pub(crate) fn report(error: &BuildError, dockerfile: &DockerfileSource) -> Report {
+pub(crate) fn diagnostics(error: &BuildError, dockerfile: &DockerfileSource) -> Vec<Diagnostic> {
     if let ErrorKind::Parse { errors, .. } = &error.kind {
-        return parse_report(errors, dockerfile);
+        return parse_diagnostics(errors, dockerfile);
     }
-    let mut body = String::new();
-    if let ErrorKind::Run { output, .. } = &error.kind {
-        for line in output.trim_end().lines() {
-            let _ = writeln!(body, " > {line}");
-        }
-    }
-    if let Some(span) = error.span {
-        body.push_str(&place(dockerfile, span));
-    }
-    Report {
-        title: with_causes(&error.kind),
-        body,
-        hint: hint(&error.kind),
-    }
-}
-
-fn parse_report(errors: &[ParseError], dockerfile: &DockerfileSource) -> Report {
-    let mut body = String::new();
-    for error in errors.iter().skip(1) {
-        let _ = write!(body, "{error}\n{}", place(dockerfile, error.span));
-    }
-    let Some(first) = errors.first() else {
-        return Report::default();
+    let output = match &error.kind {
+        ErrorKind::Run { output, .. } => output.clone(),
+        _ => String::new(),
     };
-    let body = place(dockerfile, first.span) + &body;
-    Report {
-        title: first.to_string(),
-        body,
-        hint: None,
+    let span = error.span.map(|span| match named(&error.kind) {
+        Some(word) => narrowed(span, word, dockerfile),
+        None => span,
+    });
+    vec![Diagnostic {
+        message: with_causes(&error.kind),
+        code: code(&error.kind),
+        span,
+        hint: hint(&error.kind, dockerfile),
+        suggestion: None,
+        output,
+    }]
+}
+
+/// Describes what is wrong with a Dockerfile's text.
+pub(crate) fn parse_diagnostics(
+    errors: &[ParseError],
+    dockerfile: &DockerfileSource,
+) -> Vec<Diagnostic> {
+    let map = SourceMap::new(&dockerfile.text);
+    let describe = |error: &ParseError| Diagnostic {
+        message: error.to_string(),
+        code: error.kind.code(),
+        span: Some(error.span),
+        hint: error.expected(map.line(error.instruction_line).unwrap_or_default()),
+        suggestion: error.suggestion.clone(),
+        output: String::new(),
+    };
+    errors.iter().map(describe).collect()
+}
+
+/// Describes why a checked Dockerfile cannot be built.
+pub(crate) fn check_diagnostic(
+    failure: &CheckFailure,
+    dockerfile: &DockerfileSource,
+) -> Diagnostic {
+    let map = SourceMap::new(&dockerfile.text);
+    let first = failure.lines.first().filter(|lines| lines.first > 0);
+    Diagnostic {
+        message: failure.message.clone(),
+        code: "check",
+        span: first.map(|lines| line_span(&map, *lines, &dockerfile.text)),
+        ..Diagnostic::default()
     }
 }
 
-/// `Dockerfile:2:5`, the lines around it and carets below the place.
-fn place(dockerfile: &DockerfileSource, span: Span) -> String {
-    let map = SourceMap::new(&dockerfile.text);
-    let start = map.position(span.start);
-    let mut out = format!("{}:{}:{}\n", dockerfile.name, start.line, start.column);
-    for line in map.excerpt(span, CONTEXT) {
-        let _ = writeln!(out, "{:>4} | {}", line.number, line.text);
-        if let Some(carets) = line.carets() {
-            let _ = writeln!(out, "     | {carets}");
+/// The text of lines, without blanks in front and behind.
+fn line_span(map: &SourceMap<'_>, lines: Lines, text: &str) -> Span {
+    let start = |line: usize| {
+        let before: usize = text
+            .split_inclusive('\n')
+            .take(line - 1)
+            .map(str::len)
+            .sum();
+        before
+    };
+    let (from, to) = (start(lines.first), start(lines.last + 1));
+    let inside = text.get(from..to).unwrap_or_default();
+    let blanks = inside.len() - inside.trim_start().len();
+    map.span(from + blanks, from + inside.trim_end().len().max(blanks))
+}
+
+/// Returns the word of the instruction that an error is about, as far as it is written there.
+fn named(error: &ErrorKind) -> Option<&str> {
+    match error {
+        ErrorKind::SourceMissing { path, .. } => Some(path.trim_start_matches('/')),
+        ErrorKind::Base { reference, .. } => reference.split([':', '@']).next(),
+        ErrorKind::LaterStage { from, .. } => Some(from),
+        ErrorKind::BlankBase(name) | ErrorKind::Reference { name, .. } => Some(name),
+        ErrorKind::Expand(error) => Some(&error.word),
+        ErrorKind::Owner { name, .. } => Some(name),
+        ErrorKind::Mode(text) | ErrorKind::Pattern(text) | ErrorKind::SecretMissing(text) => {
+            Some(text)
         }
+        _ => None,
     }
-    out
+}
+
+/// Finds a word in an instruction; the whole one if it is not written there.
+fn narrowed(span: Span, word: &str, dockerfile: &DockerfileSource) -> Span {
+    let text = span.text(&dockerfile.text);
+    match text.find(word) {
+        Some(at) if !word.is_empty() => {
+            let start = span.start + at;
+            SourceMap::new(&dockerfile.text).span(start, start + word.len())
+        }
+        _ => span,
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -101,7 +120,40 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn hint(error: &ErrorKind) -> Option<String> {
+/// A word for the kind of error that stays the same from version to version.
+fn code(error: &ErrorKind) -> &'static str {
+    match error {
+        ErrorKind::Trigger { .. } => "onbuild-trigger",
+        ErrorKind::Target { .. } => "unknown-target",
+        ErrorKind::LaterStage { .. } => "later-stage",
+        ErrorKind::BlankBase(_) => "blank-base",
+        ErrorKind::Expand(_) => "expansion",
+        ErrorKind::Reference { .. } => "image-name",
+        ErrorKind::Platform(_) => "platform",
+        ErrorKind::Base { .. } => "base-image",
+        ErrorKind::Mount(_) => "mount",
+        ErrorKind::Run { .. } => "command-failed",
+        ErrorKind::Start { .. } => "command-not-started",
+        ErrorKind::SourceMissing {
+            ignored_by: Some(_),
+            ..
+        } => "source-ignored",
+        ErrorKind::SourceMissing { .. } => "source-missing",
+        ErrorKind::NoContext => "no-context",
+        ErrorKind::Owner { .. } => "owner",
+        ErrorKind::Mode(_) => "mode",
+        ErrorKind::SecretMissing(_) => "secret-missing",
+        ErrorKind::Unsupported(_) => "unsupported",
+        ErrorKind::Pattern(_) => "pattern",
+        _ => "build",
+    }
+}
+
+fn hint(error: &ErrorKind, dockerfile: &DockerfileSource) -> Option<String> {
+    let near = |word: &str, known: &[String]| {
+        let near = nearest(word, known.iter().map(String::as_str))?;
+        Some(format!("did you mean {near}?"))
+    };
     match error {
         ErrorKind::SourceMissing {
             ignored_by: Some(pattern),
@@ -109,9 +161,11 @@ fn hint(error: &ErrorKind) -> Option<String> {
         } => Some(format!(
             "the file is there, but {pattern} keeps it out of the context"
         )),
-        ErrorKind::Target { target, known } => {
-            let near = nearest(target, known.iter().map(String::as_str))?;
-            Some(format!("did you mean {near}?"))
+        ErrorKind::Target { target, known } => near(target, known),
+        ErrorKind::Base { reference, .. } => {
+            let stages = stage_names(dockerfile);
+            let name = reference.split(':').next().unwrap_or(reference);
+            near(name, &stages).map(|hint| format!("a stage has a name like it: {hint}"))
         }
         ErrorKind::Run {
             out_of_memory: true,
@@ -122,37 +176,66 @@ fn hint(error: &ErrorKind) -> Option<String> {
     }
 }
 
+fn stage_names(dockerfile: &DockerfileSource) -> Vec<String> {
+    let (parsed, _) = parse_partial(&dockerfile.text);
+    let names = parsed.stages.into_iter();
+    names.filter_map(|stage| stage.name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_report_points_at_the_place() {
-        let text = "FROM busybox\nRUNN true\n";
-        let dockerfile = DockerfileSource {
+    fn source(text: &str) -> DockerfileSource {
+        DockerfileSource {
             name: "Dockerfile".into(),
             text: text.into(),
-        };
-        let errors = mica_dockerfile::parse(text).expect_err("RUNN is no instruction");
+        }
+    }
+
+    #[test]
+    fn every_parse_error_is_described() {
+        let text = "FROM busybox\nRUNN true\nCOPY --frm=x a b\n";
+        let errors = mica_dockerfile::parse(text).expect_err("two mistakes");
+        let found = parse_diagnostics(&errors, &source(text));
+        let places: Vec<_> = found
+            .iter()
+            .map(|it| it.span.expect("a place").text(text))
+            .collect();
+        assert_eq!(places, ["RUNN", "--frm=x"]);
+        assert!(found[0].message.contains("did you mean RUN?"));
+        assert!(
+            found[1]
+                .hint
+                .as_deref()
+                .is_some_and(|hint| hint.contains("--from"))
+        );
+    }
+
+    #[test]
+    fn errors_point_at_the_word() {
+        let text = "FROM busybox\nCOPY a nothing /\n";
+        let map = SourceMap::new(text);
         let error = BuildError {
-            kind: ErrorKind::Parse {
-                name: "Dockerfile".into(),
-                errors,
+            kind: ErrorKind::SourceMissing {
+                path: "/nothing".into(),
+                place: "the build context".into(),
+                ignored_by: None,
             },
-            span: None,
+            span: Some(map.span(13, 29)),
         };
-        let report = report(&error, &dockerfile);
-        assert!(
-            report
-                .title
-                .contains("unknown instruction: RUNN (did you mean RUN?)")
-        );
-        assert!(
-            report
-                .body
-                .contains("Dockerfile:2:1\n   1 | FROM busybox\n   2 | RUNN true\n     | ^^^^"),
-            "{}",
-            report.body
-        );
+        let found = diagnostics(&error, &source(text));
+        assert_eq!(found[0].span.expect("a place").text(text), "nothing");
+    }
+
+    #[test]
+    fn check_failures_point_at_their_lines() {
+        let text = "FROM a\n  COPY x \\\n y\nUSER b";
+        let failure = CheckFailure {
+            message: "no".into(),
+            lines: vec![Lines { first: 2, last: 3 }],
+        };
+        let found = check_diagnostic(&failure, &source(text));
+        assert_eq!(found.span.expect("a place").text(text), "COPY x \\\n y");
     }
 }

@@ -8,7 +8,10 @@ use std::sync::OnceLock;
 use clap::Args;
 use mica_registry_client::Actions;
 
-use crate::build::{self, BuildFailure, Display, Host, Output, Pull, Style};
+use crate::build::{
+    self, Ask, Call, Checker, Context, Display, ErrorFormat, Host, Method, Output, Pull, Reporting,
+    Style, Warnings,
+};
 use crate::container::sizes::ByteSize;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
@@ -104,6 +107,18 @@ pub(crate) struct BuildArgs {
     /// CPUs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// Check the Dockerfile and build nothing: shorthand for "--call=check"
+    #[arg(long)]
+    check: bool,
+    /// Set method for evaluating build ("check", "outline", "targets"; ",format=json")
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    call: String,
+    /// How errors about the Dockerfile are written
+    #[arg(long, value_enum, default_value = "text")]
+    error_format: ErrorFormat,
+    /// Tell which pattern of the ignore file keeps a path out of the context, and build nothing
+    #[arg(long, value_name = "PATH")]
+    explain_ignore: Option<String>,
     /// The context: a directory, or - for an archive or a Dockerfile on standard input
     #[arg(value_name = "PATH | -")]
     context: String,
@@ -116,12 +131,33 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         .iter()
         .map(|text| Output::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
+    let call = Call::of(&args.call, args.check)?;
     let context = build::open_context(&args.context, args.file.as_deref())?;
+    if let Some(path) = &args.explain_ignore {
+        return build::explain_ignore(path, &context, session.printer);
+    }
+    let reporting = reporting(args, session, &context);
+    if let Some(error) = build::unknown_frontend(&context.dockerfile) {
+        return Err(reporting.failure(&[error]));
+    }
     let store = session.store()?;
     let named = build::named_contexts(&args.build_context, session, &store)?;
     let caches = build::Caches::read(&args.cache_from, &args.cache_to, session)?;
     let mut request = build::request(args, session, &context, named)?;
     request.inline_cache = caches.inline;
+    let checker = Checker {
+        request: &request,
+        store: &store,
+        session,
+        ask: if call.method == Method::Build {
+            Ask::Store
+        } else {
+            Ask::Registry
+        },
+    };
+    if call.method != Method::Build {
+        return build::call(call, &checker, &reporting);
+    }
     let display = display(args, session)?;
     let connect = || session.registry().map_err(|failure| failure.error);
     let host = Host {
@@ -136,9 +172,13 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         connect: &connect,
         connection: OnceLock::new(),
     };
-    let built = mica_builder::build(&store, &request, &host).map_err(|error| {
-        let report = build::report(&error, &request.dockerfile);
-        Failure::from(BuildFailure::new(&report)).or_hint(|| report.hint)
+    let warnings = if args.quiet {
+        Warnings::Hidden
+    } else {
+        Warnings::Shown
+    };
+    let built = build::checked(&checker, &reporting, warnings, || {
+        mica_builder::build(&store, &request, &host)
     })?;
     let image = built.image;
     if !args.quiet {
@@ -150,6 +190,14 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     for output in &outputs {
         output.write(&store, &image, &request.tags, session.printer)?;
     }
+    if args.push || outputs.contains(&Output::Registry) {
+        push(session, &store, &image, &request.tags)?;
+    }
+    write_id(args, session, &image)
+}
+
+/// Writes the image's ID to where it is wanted.
+fn write_id(args: &BuildArgs, session: &Session, image: &mica_store::Image) -> Outcome {
     if let Some(path) = &args.iidfile {
         let failed = |source| CliError::File {
             action: "write",
@@ -158,13 +206,21 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         };
         fs::write(path, image.id().as_str()).map_err(failed)?;
     }
-    if args.push || outputs.contains(&Output::Registry) {
-        push(session, &store, &image, &request.tags)?;
-    }
     if args.quiet {
         session.printer.line(image.id().as_str())?;
     }
     Ok(Exit::Success)
+}
+
+fn reporting<'c>(args: &BuildArgs, session: &Session, context: &'c Context) -> Reporting<'c> {
+    let github = session.environment.variable("GITHUB_ACTIONS");
+    Reporting {
+        dockerfile: &context.dockerfile,
+        path: context.path.as_deref(),
+        format: args.error_format,
+        annotate: github.as_deref() == Some("true"),
+        printer: session.printer,
+    }
 }
 
 fn push(

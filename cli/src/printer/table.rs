@@ -7,15 +7,30 @@ const NARROWEST: usize = 10;
 const PADDING: usize = 3;
 
 /// Rows of cells that are aligned in columns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    narrowest: usize,
+    padding: usize,
 }
 
 impl Table {
     /// Makes an empty table.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self {
+            rows: Vec::new(),
+            narrowest: NARROWEST,
+            padding: PADDING,
+        }
+    }
+
+    /// Makes an empty table whose columns are as narrow as they can be.
+    pub(crate) fn with_padding(padding: usize) -> Self {
+        Self {
+            narrowest: 0,
+            padding,
+            ..Self::new()
+        }
     }
 
     /// Adds a row whose cells are separated by tabs; lines in it become rows of their own.
@@ -45,11 +60,11 @@ impl Table {
 
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut widths = vec![NARROWEST; columns];
+        let mut widths = vec![self.narrowest; columns];
         for row in &self.rows {
             // The last cell of a row is followed by nothing, so it needs no column.
             for (width, cell) in widths.iter_mut().zip(row.iter().take(row.len() - 1)) {
-                *width = (*width).max(cell.chars().count() + PADDING);
+                *width = (*width).max(cell.chars().count() + self.padding);
             }
         }
         widths
