@@ -1,9 +1,12 @@
 //! The variables that are in scope at an instruction.
 
+use std::collections::BTreeMap;
+
 /// Variables in the order in which they were first set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Environment {
-    entries: Vec<(String, String)>,
+    order: Vec<String>,
+    values: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -16,18 +19,17 @@ impl Environment {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.entries.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
+        self.values.get(name).map(String::as_str)
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.entries.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.entries.push((name.to_owned(), value.to_owned())),
+        let before = self.values.insert(name.to_owned(), value.to_owned());
+        if before.is_none() {
+            self.order.push(name.to_owned());
         }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(name, _)| name.as_str())
+        self.order.iter().map(String::as_str)
     }
 }
