@@ -23,7 +23,7 @@ use crate::sources::{Selected, Wildcards};
 use crate::stage::StageBuild;
 
 /// The kind of the records: one a source, with a line a file.
-const KIND: &str = "digests";
+pub(crate) const KIND: &str = "digests";
 
 /// A file that changed this recently may change again without its times showing it: the clock of
 /// a file system ticks as slowly as every 10 ms.

@@ -44,6 +44,7 @@ mod slots;
 mod sources;
 mod stage;
 mod state;
+mod usage;
 mod variables;
 
 pub use engine::{Built, build};
@@ -57,4 +58,5 @@ pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
     SecretSource,
 };
+pub use usage::{CacheEntry, CacheKind, Kept, Pruned, prune, usage};
 pub use variables::predefined_arguments;

@@ -148,6 +148,21 @@ impl Records {
         self.run(|connection| connection.execute(REMOVE, params![kind, key]).map(drop))
     }
 
+    /// Removes many values, each by kind and key, in one transaction.
+    pub fn remove_many(&self, keys: &[(&str, &str)]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.run(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for (kind, key) in keys {
+                transaction.prepare_cached(REMOVE)?.execute([kind, key])?;
+            }
+            transaction.commit()
+        })
+    }
+
     /// Removes all values of a kind.
     pub fn remove_all(&self, kind: &str) -> Result<(), StoreError> {
         self.run(|connection| connection.execute(REMOVE_ALL, params![kind]).map(drop))

@@ -279,7 +279,7 @@ impl Store {
     }
 
     /// Returns the layers that snapshots lie on.
-    pub(crate) fn snapshot_layers(&self) -> Result<Vec<LayerId>, StoreError> {
+    pub fn snapshot_layers(&self) -> Result<Vec<LayerId>, StoreError> {
         let files = self
             .snapshot_files()?
             .into_iter()

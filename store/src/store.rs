@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Takes the store for collection; `None` when somebody uses it.
-    pub(crate) fn hold_alone(&self) -> Result<Option<UseLock>, StoreError> {
+    pub fn hold_alone(&self) -> Result<Option<UseLock>, StoreError> {
         let path = self.root().join("lock");
         match self.lock(&path, FlockOperation::NonBlockingLockExclusive) {
             Ok(file) => Ok(Some(UseLock { _file: file })),

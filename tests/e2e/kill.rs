@@ -14,19 +14,27 @@ const PULLS: u32 = 12;
 const PATIENCE: u32 = 6;
 
 /// A small generator of delays: the same sequence in every run.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_nanos()).expect("commands take no centuries");
-        Duration::from_nanos(self.0 % limit.max(1))
+        Duration::from_nanos(self.next() % limit.max(1))
     }
 }
 
-fn quiet(mut command: Command) -> Command {
+pub(crate) fn quiet(mut command: Command) -> Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -45,7 +53,7 @@ fn whole(mut command: Command) -> Duration {
 }
 
 /// Kills a command at a random moment of its life; returns whether it was still running.
-fn killed(mut command: Command, random: &mut Random, life: Duration) -> bool {
+pub(crate) fn killed(mut command: Command, random: &mut Random, life: Duration) -> bool {
     let mut child = command.spawn().expect("it starts");
     let (start, delay) = (Instant::now(), random.below(life));
     while start.elapsed() < delay {
@@ -90,7 +98,7 @@ fn check(machine: &Machine) {
 
 pub(crate) fn builds() -> Outcome {
     let machine = Machine::with_busybox();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     let dockerfile = "FROM busybox\nARG N\nCOPY data /data\n\
         RUN for i in 1 2 3 4 5; do cp /data /copy$i; done; echo $N > /n\nRUN rm /copy1\n";
     let data = "x".repeat(1 << 20);
@@ -125,7 +133,7 @@ pub(crate) fn builds() -> Outcome {
 pub(crate) fn pulls_and_pushes() -> Outcome {
     let registry = Registry::open()?;
     let machine = Machine::with_busybox();
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(0x2545_f491_4f6c_dd1d);
     let name = format!("{}/victim:v1", registry.address);
     let random_layer = |file: &str| format!("RUN head -c 6000000 /dev/urandom > /{file}\n");
     let dockerfile = format!("FROM busybox\n{}{}", random_layer("a"), random_layer("b"));

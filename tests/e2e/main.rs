@@ -3,12 +3,14 @@
 
 mod archives;
 mod build;
+mod builder;
 mod cache;
 mod checks;
 mod commit;
 mod conformance;
 mod containers;
 mod errors;
+mod faults;
 mod images;
 mod kill;
 mod limits;
@@ -37,6 +39,8 @@ const TESTS: &[Test] = tests! {
     build: helloworld_steps, second_build_reuses_everything, one_changed_file, sandbox_is_closed,
         multi_stage, copy_rules, ignore_file, heredocs, secrets_leave_no_trace, cache_mounts,
         no_tools_in_layers, parallel_stages;
+    builder: usage, prune, keep_storage, configured_limit;
+    faults: killed_builds, full_disks, secrets_are_nowhere;
     cache: registry, modes, local, inline, lost_caches, failed_builds;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;

@@ -2,6 +2,7 @@
 //! and showing all of it.
 
 mod arguments;
+mod cache_filter;
 mod cache_options;
 mod cache_registry;
 mod call;
@@ -20,6 +21,7 @@ mod report;
 mod result;
 
 pub(crate) use arguments::{named_contexts, request};
+pub(crate) use cache_filter::{CacheFilter, duration};
 pub(crate) use cache_options::Caches;
 pub(crate) use call::{Call, Method};
 pub(crate) use checked::{Warnings, call, checked};

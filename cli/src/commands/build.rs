@@ -12,6 +12,7 @@ use crate::build::{
     self, Ask, Call, Checker, Context, Display, ErrorFormat, Host, Method, Output, Pull, Reporting,
     Style, Warnings,
 };
+use crate::config::Settings;
 use crate::container::sizes::ByteSize;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
@@ -193,6 +194,8 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     if args.push || outputs.contains(&Output::Registry) {
         push(session, &store, &image, &request.tags)?;
     }
+    let limits = Settings::read(session.environment)?.build.cache;
+    super::builder_prune::keep_limit(&store, &limits)?;
     write_id(args, session, &image)
 }
 

@@ -4,9 +4,9 @@ use clap::Subcommand;
 
 use super::inspect::{self, Kind};
 use super::{
-    attach, build, check, commit, cp, create, df, diff, exec, history, images, info, load, logs,
-    pause, port, prune, ps, pull, push, rename, rm, rmi, run, save, start, stats, stop, tag, top,
-    wait,
+    attach, build, builder_du, builder_prune, check, commit, cp, create, df, diff, exec, history,
+    images, info, load, logs, pause, port, prune, ps, pull, push, rename, rm, rmi, run, save,
+    start, stats, stop, tag, top, wait,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -16,8 +16,10 @@ use crate::session::Session;
 pub(crate) enum BuilderCommand {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
+    /// Disk usage
+    Du(builder_du::DuArgs),
     /// Remove build cache
-    Prune(prune::PruneArgs),
+    Prune(builder_prune::CachePruneArgs),
 }
 
 /// `mica image`.
@@ -102,7 +104,8 @@ impl BuilderCommand {
     pub(super) fn run(&self, session: &Session) -> Outcome {
         match self {
             Self::Build(args) => build::run(args, session),
-            Self::Prune(args) => prune::build_cache(args, session),
+            Self::Du(args) => builder_du::run(args, session),
+            Self::Prune(args) => builder_prune::run(args, session),
         }
     }
 }

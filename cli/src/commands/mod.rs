@@ -3,6 +3,8 @@
 mod arguments;
 mod attach;
 pub(crate) mod build;
+mod builder_du;
+mod builder_prune;
 mod check;
 mod commit;
 mod completion;

@@ -37,13 +37,6 @@ pub(crate) fn images(args: &PruneArgs, session: &Session) -> Outcome {
     collect(&store, session)
 }
 
-/// Forgets the results of earlier builds.
-pub(crate) fn build_cache(_args: &PruneArgs, session: &Session) -> Outcome {
-    let store = session.store()?;
-    store.records().remove_all(BUILD_RECORDS)?;
-    collect(&store, session)
-}
-
 /// Removes stopped containers, images, the results of earlier builds, and an idle bridge.
 pub(crate) fn system(args: &PruneArgs, session: &Session) -> Outcome {
     let containers = session.containers()?;

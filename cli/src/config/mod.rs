@@ -9,4 +9,4 @@ mod settings;
 pub(crate) use auth_file::server_key;
 pub(crate) use credentials::{Kept, find, forget, keep};
 pub(crate) use environment::{Directories, Environment};
-pub(crate) use settings::Settings;
+pub(crate) use settings::{CacheSettings, Settings};

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use mica_registry_client::{Credentials, Mirror, PlainHttp, Proxies, RegistryConfig, TlsRoots};
 use serde::Deserialize;
 
@@ -33,6 +34,48 @@ pub(crate) struct BuildSettings {
     pub(crate) max_parallelism: Option<NonZeroUsize>,
     /// How much memory they may need together.
     pub(crate) max_memory: Option<ByteSize>,
+    /// How much of the build cache stays.
+    pub(crate) cache: CacheSettings,
+}
+
+/// How much of the build cache stays after each build: `build.cache`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(crate) struct CacheSettings {
+    /// This much is never taken away.
+    pub(crate) reserved_space: Option<ByteSize>,
+    /// More than this never stays.
+    pub(crate) max_used_space: Option<ByteSize>,
+    /// This much of the file system is to be free.
+    pub(crate) min_free_space: Option<ByteSize>,
+    /// What was not used for so long goes.
+    pub(crate) keep_duration: Option<Age>,
+}
+
+impl CacheSettings {
+    /// Tells whether anything is to be done.
+    pub(crate) fn is_limited(&self) -> bool {
+        let sizes = [
+            self.reserved_space,
+            self.max_used_space,
+            self.min_free_space,
+        ];
+        sizes.iter().any(Option::is_some) || self.keep_duration.is_some()
+    }
+}
+
+/// An age such as `720h` or `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Age(pub(crate) SignedDuration);
+
+impl TryFrom<String> for Age {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let age = crate::build::duration(&text).map(Self);
+        age.ok_or_else(|| format!("`{text}` is no duration such as 24h or 30d"))
+    }
 }
 
 const MIRROR: &str = "MICA_MIRROR";
