@@ -20,20 +20,22 @@ const BUSY: Duration = Duration::from_secs(30);
 /// Uses are noted once a day at most, so that most reads write nothing.
 const USE_RESOLUTION: i64 = 24 * 60 * 60;
 
+/// With row numbers, and the value last: what looks for a key or for the time of a use then does not
+/// read the values, of which one may be megabytes long, on its way.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS records (
         kind TEXT NOT NULL,
         key TEXT NOT NULL,
-        value TEXT NOT NULL,
         last_used INTEGER NOT NULL,
+        value TEXT NOT NULL,
         PRIMARY KEY (kind, key)
-    ) WITHOUT ROWID;
+    );
 ";
 
 const GET: &str = "SELECT value, last_used FROM records WHERE kind = ?1 AND key = ?2";
-const PUT: &str = "INSERT INTO records VALUES (?1, ?2, ?3, ?4)
+const PUT: &str = "INSERT INTO records (kind, key, value, last_used) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET value = excluded.value, last_used = excluded.last_used";
 const CONTAINS: &str = "SELECT 1 FROM records WHERE kind = ?1 AND key = ?2";
 const TOUCH: &str = "UPDATE records SET last_used = ?3 WHERE kind = ?1 AND key = ?2";
