@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use mica_store::{Entry, FileType, Follow, Metadata, Store};
@@ -12,6 +13,7 @@ use crate::copy::{Group, Resolved};
 use crate::destination::Destination;
 use crate::error::ErrorKind;
 use crate::mode::Mode;
+use crate::parallel;
 use crate::sources::{Selected, Wildcards};
 
 /// Puts sources into a layer, with the owner and mode that the instruction asks for.
@@ -25,6 +27,22 @@ pub(crate) struct Copier<'c> {
     /// Where a file with several names was copied to first.
     links: HashMap<(u64, u64), PathBuf>,
 }
+
+/// A regular file to copy.
+struct FileCopy<'e> {
+    entry: &'e Entry,
+    /// Its path in the image.
+    target: PathBuf,
+    /// Where that lies on the host.
+    host: PathBuf,
+}
+
+/// How many files are handed out to the cores at a time.
+const BATCH: usize = 1024;
+
+/// Files up to this size go through memory: one read and one write cost less than what the kernel
+/// does to copy between files.
+const SMALL: usize = 64 << 10;
 
 impl<'c> Copier<'c> {
     /// Starts copying.
@@ -126,10 +144,32 @@ impl<'c> Copier<'c> {
         target: &Path,
     ) -> Result<(), ErrorKind> {
         let target = self.destination.directory(target)?;
+        let mut files = Vec::with_capacity(BATCH);
         for item in &selected.items {
-            self.copy_entry(source, &item.entry, &target.join(&item.relative))?;
+            let (entry, target) = (&item.entry, target.join(&item.relative));
+            if entry.file_type != FileType::Regular || entry.links > 1 {
+                self.copy_entry(source, entry, &target)?;
+                continue;
+            }
+            let host = self.destination.place(&target)?;
+            files.push(FileCopy {
+                entry,
+                target,
+                host,
+            });
+            if files.len() == BATCH {
+                self.copy_files(source, &files)?;
+                files.clear();
+            }
         }
-        Ok(())
+        self.copy_files(source, &files)
+    }
+
+    /// Copies files of one name each on every core.
+    fn copy_files(&self, source: &ContextSource, files: &[FileCopy<'_>]) -> Result<(), ErrorKind> {
+        let buffer = || vec![0; SMALL];
+        let copy = |buffer: &mut Vec<u8>, file: &FileCopy<'_>| self.copy_file(source, file, buffer);
+        parallel::map(files, buffer, copy).map(drop)
     }
 
     fn copy_entry(
@@ -150,7 +190,15 @@ impl<'c> Copier<'c> {
             FileType::Symlink => self
                 .destination
                 .symlink(&source.view.read_link(entry)?, target)?,
-            FileType::Regular => self.copy_file(source, entry, target)?,
+            FileType::Regular => {
+                let host = self.destination.place(target)?;
+                let file = FileCopy {
+                    entry,
+                    target: target.to_owned(),
+                    host,
+                };
+                return self.copy_files(source, &[file]);
+            }
             FileType::Socket => return Ok(()),
             _ => {
                 let host = self.destination.clear(target)?;
@@ -174,25 +222,32 @@ impl<'c> Copier<'c> {
         first
     }
 
-    /// The kernel copies (or clones) the bytes; they never pass through here.
+    /// Copies a file with its metadata. A small one is read and written at once; the bytes of a
+    /// large one are copied (or cloned) by the kernel.
     fn copy_file(
         &self,
         source: &ContextSource,
-        entry: &Entry,
-        target: &Path,
-    ) -> Result<PathBuf, ErrorKind> {
-        let mut from = source.view.open(entry)?;
-        let host = self.destination.clear(target)?;
-        let mut to = File::create_new(&host).map_err(ErrorKind::io("create", target))?;
-        std::io::copy(&mut from, &mut to).map_err(ErrorKind::io("copy to", target))?;
-        Ok(host)
+        file: &FileCopy<'_>,
+        buffer: &mut [u8],
+    ) -> Result<(), ErrorKind> {
+        let target = &file.target;
+        let mut from = source.view.open(file.entry)?;
+        let mut to = create(&file.host).map_err(ErrorKind::io("create", target))?;
+        copy_content(&mut from, &mut to, file.entry.size, buffer)
+            .map_err(ErrorKind::io("copy to", target))?;
+        let metadata = self.metadata(source, file.entry)?;
+        metadata
+            .apply_to_file(&to)
+            .map_err(ErrorKind::io("set the metadata of", target))
     }
 
     fn metadata(&self, source: &ContextSource, entry: &Entry) -> Result<Metadata, ErrorKind> {
-        let mut metadata = source.view.metadata(entry)?;
+        let mut metadata = match source.owners {
+            Owners::Keep => source.view.metadata(entry)?,
+            Owners::Root => entry.metadata(),
+        };
         if source.owners == Owners::Root {
             (metadata.uid, metadata.gid) = (0, 0);
-            metadata.attributes.clear();
         }
         if let Some((uid, gid)) = self.owner {
             (metadata.uid, metadata.gid) = (uid, gid);
@@ -229,6 +284,33 @@ impl<'c> Copier<'c> {
     pub(crate) fn finish(self) -> Result<(), ErrorKind> {
         self.destination.finish()
     }
+}
+
+/// Makes a file; what is in its place goes.
+fn create(host: &Path) -> std::io::Result<File> {
+    match File::create_new(host) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_file(host)?;
+            File::create_new(host)
+        }
+        created => created,
+    }
+}
+
+fn copy_content(
+    from: &mut File,
+    to: &mut File,
+    size: u64,
+    buffer: &mut [u8],
+) -> std::io::Result<()> {
+    if size <= buffer.len() as u64 {
+        let count = from.read(buffer)?;
+        to.write_all(&buffer[..count])?;
+        if count as u64 == size {
+            return Ok(());
+        }
+    }
+    std::io::copy(from, to).map(drop)
 }
 
 /// Makes a device node or a named pipe like another one.

@@ -169,8 +169,8 @@ impl Destination {
         }
     }
 
-    /// Clears the place of a file: what the layer has there goes; a directory is in the way.
-    pub(crate) fn clear(&self, path: &Path) -> Result<PathBuf, ErrorKind> {
+    /// Returns where a file goes on the host; a directory is in the way.
+    pub(crate) fn place(&self, path: &Path) -> Result<PathBuf, ErrorKind> {
         let below = path.parent().and_then(|parent| self.known.get(parent));
         if below != Some(&Below::Nothing)
             && let Some(entry) = self.merged.lookup(path, Follow::Parents)?
@@ -178,7 +178,12 @@ impl Destination {
         {
             return Err(ErrorKind::IsDirectory(path.to_owned()));
         }
-        let host = self.host(path);
+        Ok(self.host(path))
+    }
+
+    /// Clears the place of a file: what the layer has there goes.
+    pub(crate) fn clear(&self, path: &Path) -> Result<PathBuf, ErrorKind> {
+        let host = self.place(path)?;
         match fs::remove_file(&host) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(ErrorKind::io("replace", path)(error))

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mica_dockerfile::ignore::Matcher;
@@ -19,6 +18,7 @@ use crate::context::{ContextSource, Owners};
 use crate::copy::Group;
 use crate::error::ErrorKind;
 use crate::explain::{FileList, ListedFile, fingerprint};
+use crate::parallel;
 use crate::sources::{Selected, Wildcards};
 use crate::stage::StageBuild;
 
@@ -246,44 +246,29 @@ fn read_all(
     entries: &[&Entry],
     unknown: &[usize],
 ) -> Result<Vec<(usize, Digest)>, ErrorKind> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::with_capacity(unknown.len()));
-    let work = || -> Result<(), ErrorKind> {
-        let mut buffer = vec![0; 256 * 1024];
-        let mut own = Vec::new();
-        while let Some(&index) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-            own.push((index, read_one(source, entries[index], &mut buffer)?));
-        }
-        found
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .append(&mut own);
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
-        let first = work();
-        let others = threads
-            .into_iter()
-            .map(|t| t.join().expect("hashing does not panic"));
-        others.fold(first, Result::and)
-    })?;
-    Ok(found
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner))
+    let buffer = || vec![0; 256 * 1024];
+    parallel::map(unknown, buffer, |buffer, &index| {
+        Ok((index, read_one(source, entries[index], buffer)?))
+    })
 }
 
 fn read_one(source: &ContextSource, entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ErrorKind> {
     let mut file: File = source.view.open(entry)?;
-    let mut hasher = Hasher::new();
+    let (mut hasher, mut read) = (Hasher::new(), 0);
     loop {
         match file
             .read(buffer)
             .map_err(ErrorKind::io("read", &entry.path))?
         {
             0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
+            count => {
+                hasher.update(&buffer[..count]);
+                read += count as u64;
+            }
+        }
+        // Most files are read at once; another call would only say that there is no more.
+        if read == entry.size {
+            return Ok(hasher.finish());
         }
     }
 }

@@ -35,6 +35,7 @@ mod metadata;
 mod mode;
 mod mounts;
 mod origin;
+mod parallel;
 mod place;
 mod plan;
 mod request;

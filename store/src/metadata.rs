@@ -56,6 +56,21 @@ impl Metadata {
         sys::finish_node(&parent, name, kind, &facts, &self.attributes)
             .at("set the metadata of", path)
     }
+
+    /// Gives an open regular file this metadata, as [`Metadata::apply`] does.
+    pub fn apply_to_file(&self, file: &File) -> std::io::Result<()> {
+        let modified = match self.modified {
+            Some(modified) => modified,
+            None => sys::modified(&rustix::fs::fstat(file)?),
+        };
+        let facts = Facts {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            modified,
+        };
+        Ok(sys::finish_file(file, &facts, &self.attributes)?)
+    }
 }
 
 fn split(path: &Path) -> (&Path, &OsStr) {

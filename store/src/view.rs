@@ -144,11 +144,8 @@ impl View {
     /// Reads all metadata of an entry, with its extended attributes except those of overlayfs.
     pub fn metadata(&self, entry: &Entry) -> Result<Metadata, StoreError> {
         Ok(Metadata {
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            modified: Some(entry.modified),
             attributes: self.attributes(entry)?,
+            ..entry.metadata()
         })
     }
 

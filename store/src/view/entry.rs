@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Stat;
 
+use crate::Metadata;
 use crate::sys;
 
 /// A file or directory in a [`View`](crate::View), with the metadata that `stat(2)` gives.
@@ -68,6 +69,14 @@ impl Entry {
     /// Tells whether this is a directory.
     pub fn is_directory(&self) -> bool {
         self.file_type == FileType::Directory
+    }
+
+    /// Returns what is known of its metadata: all but the extended attributes.
+    pub fn metadata(&self) -> Metadata {
+        Metadata {
+            modified: Some(self.modified),
+            ..Metadata::new(self.mode, self.uid, self.gid)
+        }
     }
 
     pub(super) fn new(path: PathBuf, layer: usize, root: &Path, stat: &Stat) -> Self {
