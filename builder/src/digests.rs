@@ -172,7 +172,7 @@ impl Group {
                 });
             }
         }
-        list
+        list.finished()
     }
 }
 

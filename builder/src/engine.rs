@@ -1,23 +1,26 @@
 //! Running the stages that a target needs, each on a thread of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Scope};
 
 use jiff::Timestamp;
-use mica_dockerfile::Dockerfile;
+use mica_dockerfile::{Dockerfile, SourceMap, Span};
 use mica_store::{Image, Store};
 
 use crate::behind::Behind;
+use crate::builds::Subject;
 use crate::context::ContextSource;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepId};
 use crate::exchange::Imports;
+use crate::explain::Lineage;
 use crate::image;
 use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
 use crate::request::{BaseImages, BuildRequest};
+use crate::seal::{BuiltLayer, HashingTime};
 use crate::slots::{Limits, Slots};
 use crate::stage::StageBuild;
 use crate::state::StageState;
@@ -103,7 +106,9 @@ fn attempt(
         lanes: Lanes::default(),
         behind: Behind::default(),
         sealing: Mutex::new(Vec::new()),
-        steps: AtomicUsize::new(0),
+        layers: Mutex::new(Vec::new()),
+        source: Subject::of(request).source(),
+        lineage: OnceLock::new(),
         canceled: AtomicBool::new(false),
         failure: Mutex::new(None),
         slots: Slots::new(Limits::of(&request.sandbox)),
@@ -164,9 +169,22 @@ pub(crate) struct Engine<'a> {
     pub(crate) imports: OnceLock<Imports>,
     cells: Vec<StageCell>,
     sealing: Mutex<Vec<JoinHandle<()>>>,
-    steps: AtomicUsize,
+    /// The steps that made or found a layer, with what lies below.
+    layers: Mutex<Vec<StepLayer>>,
+    /// Which Dockerfile and context these are.
+    pub(crate) source: String,
+    /// Earlier builds, read by the first step that misses.
+    lineage: OnceLock<Lineage>,
     canceled: AtomicBool,
     failure: Mutex<Option<BuildError>>,
+}
+
+/// A step's layer: found, new, or none for a step that failed.
+pub(crate) struct StepLayer {
+    pub(crate) step: StepId,
+    pub(crate) below: Option<BuiltLayer>,
+    pub(crate) built: Option<BuiltLayer>,
+    pub(crate) hashing: HashingTime,
 }
 
 /// A stage's result, to wait for.
@@ -215,13 +233,7 @@ impl Engine<'_> {
         let guard = FailOnPanic {
             cell: &self.cells[stage],
         };
-        let state = match (StageBuild {
-            engine: self,
-            scope,
-            stage,
-        })
-        .run()
-        {
+        let state = match StageBuild::new(self, scope, stage).run() {
             Ok(state) => CellState::Done(Arc::new(state)),
             Err(error) => {
                 self.fail(error);
@@ -250,6 +262,13 @@ impl Engine<'_> {
         stage_name(&self.dockerfile.stages[stage], stage)
     }
 
+    /// Returns the first and the last line of a place in the Dockerfile, from 1.
+    pub(crate) fn lines(&self, span: Span) -> (usize, usize) {
+        let map = SourceMap::new(&self.request.dockerfile.text);
+        let last = span.end.saturating_sub(1).max(span.start);
+        (map.position(span.start).line, map.position(last).line)
+    }
+
     /// Finds the stage that a `FROM` in stage `index` means.
     pub(crate) fn base_stage(&self, index: usize, base: &str) -> Option<usize> {
         let replaced = self.request.named_contexts.contains_key(base);
@@ -270,7 +289,7 @@ impl Engine<'_> {
 
     /// Gives the next step its number and tells that it begins.
     pub(crate) fn start_step(&self, name: String) -> StepId {
-        let step = StepId(self.steps.fetch_add(1, Ordering::Relaxed) + 1);
+        let step = StepId::next();
         self.host.event(Event::Started { step, name });
         step
     }
@@ -285,6 +304,26 @@ impl Engine<'_> {
             // A failed seal is told to those that wait for it; a panic there leaves it unset.
             let _ = thread.join();
         }
+        for layer in lock(&self.layers).drain(..) {
+            let chain = |built: &BuiltLayer| built.seal.wait().ok().map(|sealed| sealed.chain);
+            self.host.event(Event::Sealed {
+                step: layer.step,
+                below: layer.below.as_ref().and_then(chain),
+                chain: layer.built.as_ref().and_then(chain),
+                hashing: layer.hashing.read(),
+            });
+        }
+    }
+
+    /// Notes a step's layer, whose address is told at the end.
+    pub(crate) fn note_layer(&self, layer: StepLayer) {
+        lock(&self.layers).push(layer);
+    }
+
+    /// Returns what earlier builds knew.
+    pub(crate) fn lineage(&self) -> &Lineage {
+        self.lineage
+            .get_or_init(|| Lineage::read(self.store, &self.source))
     }
 
     fn close_network(&mut self) {

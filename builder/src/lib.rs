@@ -14,6 +14,7 @@
 //! out as [`Event`]s; a secret is in no key, record, event or layer.
 
 mod behind;
+mod builds;
 mod cache;
 mod context;
 mod copy;
@@ -28,12 +29,14 @@ mod explain;
 mod flight;
 mod history;
 mod image;
+mod kept;
 mod key;
 mod lanes;
 mod ledger;
 mod metadata;
 mod mode;
 mod mounts;
+mod narrate;
 mod origin;
 mod parallel;
 mod place;
@@ -48,13 +51,19 @@ mod state;
 mod usage;
 mod variables;
 
+pub use builds::{
+    BuildFile, BuildRecord, BuildStatus, BuildStep, Builds, BuildsError, Journal, Part, Span,
+    Subject, trace,
+};
 pub use engine::{Built, build};
 pub use error::{BuildError, ErrorKind};
-pub use event::{Event, Outcome, StepId, Stream};
+pub use event::{Event, Outcome, Status, StepId, StepSite, Stream};
 pub use exchange::{
     CacheDestination, CacheExport, CacheSource, Content, ExchangeError, ExportFailure, ExportMode,
     LayoutCache, LayoutCacheError, ManifestForm,
 };
+pub use explain::{Change, FileChange, FileChangeKind, FileChanges, Miss, Reason};
+pub use kept::forget_failures;
 pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
     SecretSource,

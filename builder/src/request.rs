@@ -9,7 +9,7 @@ use mica_isolation::{CgroupLimits, ResourceLimit, WhenIdle};
 use mica_oci::{Platform, Reference};
 use mica_store::Image;
 
-use crate::event::Event;
+use crate::event::{Event, StepId};
 use crate::exchange::{CacheExport, CacheSource};
 
 /// Everything that decides a build's result, and how steps are run.
@@ -127,9 +127,10 @@ pub enum NetworkMode {
 
 /// What a build asks of the program around it.
 pub trait BaseImages: Sync {
-    /// Finds an image in the store or pulls it.
+    /// Finds an image in the store or pulls it. What a transfer does is told of `step`.
     fn image(
         &self,
+        step: StepId,
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Image, Box<dyn std::error::Error + Send + Sync>>;

@@ -19,12 +19,13 @@ use crate::error::ErrorKind;
 use crate::event::{Event, StepId, Stream};
 use crate::explain::Inputs;
 use crate::history;
+use crate::kept;
 use crate::key::CacheKey;
 use crate::lanes::NetworkLane;
 use crate::mounts::{RunMounts, StepFiles};
 use crate::request::{BuildRequest, NetworkMode};
 use crate::stage::{StageBuild, Step};
-use crate::state::{DEFAULT_PATH, StageState};
+use crate::state::StageState;
 use crate::variables::proxies;
 
 /// The host name of steps, as BuildKit has it: builds that ask for it find what they expect.
@@ -44,7 +45,7 @@ const OUTPUT_TAIL: usize = 4096;
 /// A RUN instruction with everything about it resolved.
 struct Command {
     words: Vec<String>,
-    /// What is shown for the command: its text, not the shell around it.
+    /// What is shown for the command: all its words, as BuildKit shows them.
     shown: String,
     /// A script to bind into the sandbox: name and content.
     script: Option<(String, String)>,
@@ -78,17 +79,17 @@ impl StageBuild<'_, '_> {
         if !run.devices.is_empty() {
             return Err(ErrorKind::Unsupported("RUN --device".into()));
         }
-        let (words, shown, script) = match run.script() {
-            RunScript::Exec(words) => (words.clone(), words.join(" "), None),
-            RunScript::Shell(text) => (in_shell(state, &text), text, None),
+        let (words, script) = match run.script() {
+            RunScript::Exec(words) => (words.clone(), None),
+            RunScript::Shell(text) => (in_shell(state, &text), None),
             RunScript::File { name, content } => {
                 let path = format!("/dev/pipes/{name}");
-                (in_shell(state, &path), path, Some((name, content)))
+                (in_shell(state, &path), Some((name, content)))
             }
         };
         Ok(Command {
+            shown: words.join(" "),
             words,
-            shown,
             script,
             network: match run.network {
                 RunNetwork::Default => self.engine.request.sandbox.network,
@@ -126,6 +127,7 @@ impl StageBuild<'_, '_> {
             self.engine.lanes.give_back(lane);
         }
         if exit.status.code() != 0 {
+            self.keep_failure(state, step, snapshot)?;
             return Err(ErrorKind::Run {
                 command: command.shown.clone(),
                 code: exit.status.code(),
@@ -136,6 +138,22 @@ impl StageBuild<'_, '_> {
         let (layer, committed) = snapshot.commit()?;
         self.engine.behind.drop((committed, files));
         Ok(layer)
+    }
+
+    /// Keeps the files of a failed step, to look at them later.
+    fn keep_failure(
+        &self,
+        state: &StageState,
+        step: StepId,
+        snapshot: ActiveSnapshot,
+    ) -> Result<(), ErrorKind> {
+        let (layer, committed) = snapshot.commit()?;
+        self.engine.behind.drop(committed);
+        let site = self.site(state, None);
+        let engine = self.engine;
+        let id = kept::keep(engine.store, &engine.source, &site, &state.stack()?, &layer)?;
+        engine.host.event(Event::Kept { step, id });
+        Ok(())
     }
 
     /// Starts the sandbox, passes its output on, and waits for its end.
@@ -236,7 +254,7 @@ impl StageBuild<'_, '_> {
 
     fn process(&self, state: &StageState, command: &Command, insecure: bool) -> Process {
         let settings = &self.engine.request.sandbox;
-        let mut env = environment(state);
+        let mut env = state.environment();
         if state.variables.get("HOSTNAME").is_none() {
             env.push(format!("HOSTNAME={}", hostname(self.engine.request)));
         }
@@ -266,15 +284,6 @@ impl StageBuild<'_, '_> {
     }
 }
 
-/// The variables of a step: those of the stage, and a search path in any case.
-fn environment(state: &StageState) -> Vec<String> {
-    let mut env = state.variables.entries();
-    if state.variables.get("PATH").is_none() {
-        env.insert(0, format!("PATH={DEFAULT_PATH}"));
-    }
-    env
-}
-
 fn in_shell(state: &StageState, text: &str) -> Vec<String> {
     let mut words = state.shell();
     words.push(text.to_owned());
@@ -299,7 +308,7 @@ fn shown_arguments(state: &StageState) -> Vec<(String, String)> {
 /// What decides the result of a RUN step. Proxies, secrets' values and the CA bundle do not.
 fn run_key(state: &StageState, command: &Command) -> (CacheKey, Inputs) {
     let script = command.script.as_ref().map(|(_, content)| content.as_str());
-    let environment = environment(state);
+    let environment = state.environment();
     CacheKey::of("run")
         .parent(&state.key)
         .list("command", command.words.iter().map(String::as_str))

@@ -4,8 +4,9 @@
 //! turned into a tar stream, hashed, registered under its chain ID and recorded in the cache.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mica_oci::{ChainId, Descriptor, DiffId, MediaType};
@@ -88,6 +89,18 @@ impl Seal {
     }
 }
 
+/// When a layer was hashed, once it was.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HashingTime(Arc<OnceLock<(Instant, Duration)>>);
+
+impl HashingTime {
+    /// Returns how long before now hashing began, and how long it took.
+    pub(crate) fn read(&self) -> Option<(Duration, Duration)> {
+        let (start, elapsed) = self.0.get()?;
+        Some((start.elapsed(), *elapsed))
+    }
+}
+
 /// What is needed to seal a new layer.
 pub(crate) struct Sealing {
     /// The store.
@@ -108,6 +121,8 @@ pub(crate) struct Sealing {
     pub(crate) created: Timestamp,
     /// Keeps other builds from running the step until it is recorded.
     pub(crate) flight: Option<Flight>,
+    /// Takes the time of hashing.
+    pub(crate) hashing: HashingTime,
 }
 
 impl Sealing {
@@ -127,7 +142,10 @@ impl Sealing {
     }
 
     fn run(self) -> Result<Sealed, ErrorKind> {
+        let start = Instant::now();
         let description = self.store.describe(&self.layer)?;
+        // Set once: a layer is sealed once.
+        let _ = self.hashing.0.set((start, start.elapsed()));
         let parent = self.parent.map(|parent| parent.seal.wait()).transpose()?;
         let parent = parent.map(|sealed| sealed.chain);
         self.store

@@ -1,6 +1,6 @@
 //! Interpreting one stage, instruction by instruction.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::Instant;
 
@@ -9,16 +9,17 @@ use mica_oci::{Platform, Reference};
 use mica_store::{Image, Layer};
 
 use crate::cache::Ground;
-use crate::engine::Engine;
-use crate::error::{BuildError, ErrorKind};
+use crate::engine::{Engine, StepLayer};
+use crate::error::{BuildError, ErrorKind, with_causes};
 use crate::event::{Event, Outcome, StepId};
 use crate::exchange::Noted;
 use crate::explain::{Below, FileList, Inputs};
 use crate::flight::Flight;
 use crate::key::CacheKey;
+use crate::narrate::Current;
 use crate::place::Place;
 use crate::request::{CachePolicy, NamedContext};
-use crate::seal::{BuiltLayer, Seal, Sealed, Sealing};
+use crate::seal::{BuiltLayer, HashingTime, Seal, Sealed, Sealing};
 use crate::state::StageState;
 
 /// One stage being built.
@@ -26,6 +27,8 @@ pub(crate) struct StageBuild<'s, 'e> {
     pub(crate) engine: &'e Engine<'e>,
     pub(crate) scope: &'s Scope<'s, 'e>,
     pub(crate) stage: usize,
+    /// Where the stage is just now.
+    pub(crate) current: Mutex<Current>,
 }
 
 /// A step that makes a layer: what it is called and what decides its result.
@@ -44,11 +47,16 @@ pub(crate) struct Step<'i> {
     pub(crate) ground: Ground,
 }
 
-/// What a stage starts from.
-enum Base {
-    Scratch,
-    Stage(usize),
-    Image(Box<Image>),
+impl<'s, 'e> StageBuild<'s, 'e> {
+    /// Prepares the build of a stage.
+    pub(crate) fn new(engine: &'e Engine<'e>, scope: &'s Scope<'s, 'e>, stage: usize) -> Self {
+        Self {
+            engine,
+            scope,
+            stage,
+            current: Mutex::default(),
+        }
+    }
 }
 
 impl Step<'_> {
@@ -84,6 +92,7 @@ impl StageBuild<'_, '_> {
             }
             if makes_layer(instruction) {
                 number += 1;
+                self.stand(number, total, span, &instruction.source);
                 let prefix = self.prefix(number, total);
                 self.layer(&mut state, instruction, &prefix).map_err(at)?;
             } else {
@@ -129,21 +138,44 @@ impl StageBuild<'_, '_> {
         let stage = self.source();
         let platform = self.platform(stage)?;
         let name = self.engine.globals.expand(&stage.base, self.escape())?;
-        match self.resolve_base(&name, &platform)? {
-            Base::Scratch => Ok(StageState::scratch(&platform)),
-            Base::Stage(index) => {
-                let mut state = (*self.engine.wait(self.scope, index)?).clone();
-                state.command_is_own = false;
-                Ok(state)
-            }
-            Base::Image(image) => {
-                let title = format!("{} FROM {name}", self.prefix(1, 1 + self.own_layers(stage)));
-                let step = self.engine.start_step(title);
-                self.timed(step, || {
-                    Ok((self.image_state(&name, &image)?, Outcome::Done))
-                })
-            }
+        if name.is_empty() {
+            return Err(ErrorKind::BlankBase(stage.base.clone()));
         }
+        if let Some(index) = self.engine.base_stage(self.stage, &name) {
+            let mut state = (*self.engine.wait(self.scope, index)?).clone();
+            state.command_is_own = false;
+            return Ok(state);
+        }
+        if name == "scratch" {
+            return Ok(StageState::scratch(&platform));
+        }
+        self.image_base(&name, &platform)
+    }
+
+    fn image_base(&self, name: &str, platform: &Platform) -> Result<StageState, ErrorKind> {
+        let stage = self.source();
+        let total = 1 + self.own_layers(stage);
+        let shown = self.shown_image(name);
+        let title = format!("{} FROM {shown}", self.prefix(1, total));
+        let step = self.engine.start_step(title);
+        self.stand(1, total, Some(stage.span), &format!("FROM {name}"));
+        self.current().step = Some(step);
+        let state = self.timed(step, || {
+            let image = self.image(name, platform)?;
+            let mut state = self.image_state(&image)?;
+            state.below = Below::Image(shown, image.target.digest.to_string());
+            self.tell_site(step, &state, None);
+            Ok((state, Outcome::Done))
+        });
+        self.current().step = None;
+        let state = state?;
+        self.engine.note_layer(StepLayer {
+            step,
+            below: None,
+            built: state.layers.last().cloned(),
+            hashing: HashingTime::default(),
+        });
+        Ok(state)
     }
 
     fn own_layers(&self, stage: &Stage) -> usize {
@@ -159,20 +191,6 @@ impl StageBuild<'_, '_> {
             None => Ok(self.engine.request.platform.clone()),
             Some(text) => Ok(self.engine.globals.expand(text, self.escape())?.parse()?),
         }
-    }
-
-    fn resolve_base(&self, name: &str, platform: &Platform) -> Result<Base, ErrorKind> {
-        if name.is_empty() {
-            return Err(ErrorKind::BlankBase(self.source().base.clone()));
-        }
-        if let Some(index) = self.engine.base_stage(self.stage, name) {
-            return Ok(Base::Stage(index));
-        }
-        if name == "scratch" {
-            return Ok(Base::Scratch);
-        }
-        self.image(name, platform)
-            .map(|image| Base::Image(Box::new(image)))
     }
 
     /// Finds an image by its name: a named context, the store, or a registry.
@@ -195,25 +213,31 @@ impl StageBuild<'_, '_> {
                 return Ok((**image).clone());
             }
         }
-        self.engine
-            .host
-            .image(&reference, platform)
-            .map_err(|source| ErrorKind::Base {
+        let find = |step| {
+            let found = self.engine.host.image(step, &reference, platform);
+            found.map_err(|source| ErrorKind::Base {
                 reference: reference.familiar(),
                 source,
             })
+        };
+        let current = self.current().step;
+        match current {
+            Some(step) => find(step),
+            None => {
+                let step = self.engine.start_step(format!("FROM {reference}"));
+                self.timed(step, || Ok((find(step)?, Outcome::Done)))
+            }
+        }
     }
 
-    fn image_state(&self, name: &str, image: &Image) -> Result<StageState, ErrorKind> {
+    fn image_state(&self, image: &Image) -> Result<StageState, ErrorKind> {
         let layers = self.image_layers(image)?;
         let config = image.config.value().clone();
         let key = match layers.last() {
             Some(top) => CacheKey::of("image").text("chain", top.seal.wait()?.chain.0.as_str()),
             None => CacheKey::of("scratch"),
         };
-        let mut state = StageState::new(config, layers, key.finish());
-        state.below = Below::Image(name.to_owned(), image.target.digest.to_string());
-        Ok(state)
+        Ok(StageState::new(config, layers, key.finish()))
     }
 
     /// Returns an image's layers, unpacked.
@@ -271,6 +295,8 @@ impl StageBuild<'_, '_> {
         execute: impl FnOnce(&StageState, StepId) -> Result<Layer, ErrorKind>,
     ) -> Result<(), ErrorKind> {
         let id = self.engine.start_step(step.name.clone());
+        self.tell_site(id, state, Some(&step.key.0));
+        let hashing = HashingTime::default();
         let built = self.timed(id, || {
             if let Some(built) = self.reuse(state, &step)? {
                 return Ok((built, Outcome::Cached));
@@ -280,6 +306,9 @@ impl StageBuild<'_, '_> {
             if let Some(built) = self.reuse(state, &step)? {
                 return Ok((built, Outcome::Cached));
             }
+            let inputs = step.key.1.clone().on(&state.below, &state.arguments);
+            let files = (step.files)();
+            self.explain(id, &step.key.0, &inputs, &files)?;
             let layer = execute(state, id)?;
             let (built, thread) = Sealing {
                 store: self.engine.store.clone(),
@@ -287,15 +316,23 @@ impl StageBuild<'_, '_> {
                 layer,
                 keys: step.keys(),
                 instruction: step.created_by.clone(),
-                inputs: step.key.1.clone().on(&state.below, &state.arguments),
-                files: (step.files)(),
+                inputs,
+                files,
                 created: self.engine.now,
                 flight,
+                hashing: hashing.clone(),
             }
             .start();
             self.engine.seal_behind(thread);
             Ok((built, Outcome::Done))
-        })?;
+        });
+        self.engine.note_layer(StepLayer {
+            step: id,
+            below: state.layers.last().cloned(),
+            built: built.as_ref().ok().cloned(),
+            hashing,
+        });
+        let built = built?;
         self.note(state, &built, step.keys(), &step.created_by);
         let key = step.ground.upon(&state.key, step.key.0);
         state.add_layer(built, key, step.created_by);
@@ -319,7 +356,14 @@ impl StageBuild<'_, '_> {
             return Ok(false);
         };
         let id = self.engine.start_step(name.to_owned());
+        self.tell_site(id, state, Some(&found.key));
         let built = self.timed(id, || Ok((found.built, Outcome::Cached)))?;
+        self.engine.note_layer(StepLayer {
+            step: id,
+            below: state.layers.last().cloned(),
+            built: Some(built.clone()),
+            hashing: HashingTime::default(),
+        });
         let keys = vec![found.key.clone(), origin.clone()];
         self.note(state, &built, keys, &found.instruction);
         let key = ground.upon(&state.key, found.key);
@@ -366,7 +410,8 @@ impl StageBuild<'_, '_> {
         });
     }
 
-    fn may_reuse(&self) -> bool {
+    /// Tells whether results of earlier builds may be used in this stage.
+    pub(crate) fn may_reuse(&self) -> bool {
         match &self.engine.request.cache {
             CachePolicy::Use => true,
             CachePolicy::Ignore => false,
@@ -384,9 +429,15 @@ impl StageBuild<'_, '_> {
     ) -> Result<T, ErrorKind> {
         let start = Instant::now();
         let result = work();
-        let outcome = result
-            .as_ref()
-            .map_or(Outcome::Failed, |(_, outcome)| *outcome);
+        let outcome = match &result {
+            Ok((_, outcome)) => *outcome,
+            Err(ErrorKind::Canceled(_)) => Outcome::Canceled,
+            Err(error) => {
+                let error = with_causes(error);
+                self.engine.host.event(Event::Failed { step, error });
+                Outcome::Failed
+            }
+        };
         self.engine.host.event(Event::Finished {
             step,
             outcome,

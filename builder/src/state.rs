@@ -110,6 +110,15 @@ impl StageState {
         self.variables.set(name, value);
     }
 
+    /// Returns the variables of a step: those of the stage, and a search path in any case.
+    pub(crate) fn environment(&self) -> Vec<String> {
+        let mut env = self.variables.entries();
+        if self.variables.get("PATH").is_none() {
+            env.insert(0, format!("PATH={DEFAULT_PATH}"));
+        }
+        env
+    }
+
     /// Returns the shell that runs shell forms.
     pub(crate) fn shell(&self) -> Vec<String> {
         match &self.config.config.shell {

@@ -26,6 +26,10 @@ use crate::{Store, StoreError};
 /// IDs. Other rooms write them.
 pub(crate) const BUILD: &str = "build";
 
+/// Kind of the records that keep the files of failed build steps: JSON with `layers`, a list of
+/// layers by name. Other rooms write them.
+const FAILED: &str = "failed";
+
 /// Kind of the records that records of kind [`BUILD`] name under `files`, in lists called `pieces`.
 const FILES: &str = "files";
 
@@ -68,6 +72,13 @@ struct BuildRecord {
     layers: Vec<ChainId>,
     #[serde(default)]
     files: Vec<FileList>,
+}
+
+/// What collection needs of a record of kind [`FAILED`].
+#[derive(Deserialize)]
+struct FailedRecord {
+    #[serde(default)]
+    layers: Vec<String>,
 }
 
 /// What collection needs of an element of `files`.
@@ -124,6 +135,11 @@ impl Store {
         }
         for layer in self.snapshot_layers()? {
             marked.layer_directories.insert(layer.as_str().to_owned());
+        }
+        for (_, value) in self.records().entries(FAILED)? {
+            let record = serde_json::from_str::<FailedRecord>(&value).ok();
+            let layers = record.into_iter().flat_map(|record| record.layers);
+            marked.layer_directories.extend(layers);
         }
         for chain in self.chains()? {
             let kept = self.chain_target(&chain)?;

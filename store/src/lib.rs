@@ -29,6 +29,7 @@ mod layers;
 mod metadata;
 mod records;
 mod snapshots;
+mod stacks;
 mod store;
 mod sys;
 mod temporary;

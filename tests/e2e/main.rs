@@ -15,6 +15,7 @@ mod images;
 mod kill;
 mod limits;
 mod network;
+mod progress;
 mod quickstart;
 mod registry;
 mod scheduling;
@@ -50,6 +51,7 @@ const TESTS: &[Test] = tests! {
     commit: only_the_containers_changes;
     network: published_port, shared_with_container, host_and_none, reaches_another_container;
     limits: memory, processes, cpu;
+    progress: plain_lines, failure, raw_json, quiet_and_none;
     registry: login_push_pull, peers_accept_what_was_pushed, wrong_password, loopback_http;
     archives: save_and_load, docker_loads, podman_loads;
     terminal: run_it, exec_it, progress;

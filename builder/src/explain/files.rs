@@ -39,9 +39,9 @@ pub(crate) struct ListedFile {
 /// The files of one source, in pieces that are ready to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileList {
-    place: String,
-    total: usize,
-    pieces: Vec<String>,
+    pub(crate) place: String,
+    pub(crate) total: usize,
+    pub(crate) pieces: Vec<String>,
     /// The piece that grows.
     open: String,
     open_files: usize,
@@ -104,18 +104,28 @@ impl FileList {
             .expect("writing to a string cannot fail");
     }
 
+    /// Ends the list.
+    pub(crate) fn finished(mut self) -> Self {
+        if self.open_files > 0 {
+            self.close_piece();
+        }
+        self
+    }
+
     fn close_piece(&mut self) {
         self.pieces.push(std::mem::take(&mut self.open));
         self.open_files = 0;
         self.last = None;
     }
 
-    /// Stores the pieces that are not there yet.
-    pub(crate) fn keep(mut self, store: &Store) -> Result<KeptFiles, ErrorKind> {
-        if self.open_files > 0 {
-            self.close_piece();
-        }
-        let keys: Vec<String> = self.pieces.iter().map(|piece| key(piece)).collect();
+    /// Returns the keys of the pieces of a finished list.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.pieces.iter().map(|piece| key(piece)).collect()
+    }
+
+    /// Stores the pieces of a finished list that are not there yet.
+    pub(crate) fn keep(self, store: &Store) -> Result<KeptFiles, ErrorKind> {
+        let keys = self.keys();
         let known = store.records().contains(KIND, &keys)?;
         let new: Vec<(&str, &str)> = keys
             .iter()
@@ -161,6 +171,63 @@ fn shared_prefix(a: &str, b: &str) -> usize {
         .unwrap_or(0)
 }
 
+/// Reads a piece.
+pub(crate) fn read_piece(text: &str) -> Vec<ListedFile> {
+    let mut files: Vec<ListedFile> = Vec::new();
+    for line in text.lines() {
+        // What cannot be read explains nothing, and decides nothing either.
+        let Some(file) = read_line(line, files.last()) else {
+            break;
+        };
+        files.push(file);
+    }
+    files
+}
+
+fn read_line(line: &str, last: Option<&ListedFile>) -> Option<ListedFile> {
+    let mut fields = line.splitn(4, ' ');
+    let shared: usize = fields.next()?.parse().ok()?;
+    let facts = fields.next()?;
+    let content = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let rest = unescaped(fields.next()?);
+    let path = match last {
+        Some(last) => format!("{}{rest}", last.path.get(..shared)?),
+        None => rest,
+    };
+    let (kind, mode, owner) = match (facts, last) {
+        ("=", Some(last)) => (last.kind, last.mode, last.owner),
+        (facts, _) => {
+            let mut parts = facts.get(1..)?.split(':');
+            let mode = u32::from_str_radix(parts.next()?, 8).ok()?;
+            let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            (facts.chars().next()?, mode, owner)
+        }
+    };
+    Some(ListedFile {
+        path,
+        kind,
+        mode,
+        owner,
+        content,
+    })
+}
+
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, character == '\\') {
+            (_, false) => out.push(character),
+            _ => match characters.next() {
+                Some('n') => out.push('\n'),
+                Some(escaped) => out.push(escaped),
+                None => {}
+            },
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +245,32 @@ mod tests {
     fn list(files: &[ListedFile]) -> FileList {
         let mut list = FileList::of("here");
         files.iter().cloned().for_each(|file| list.push(file));
-        list
+        list.finished()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut odd = file("ä/b\\n\n c", 7);
+        odd.kind = 'l';
+        odd.mode = 0o777;
+        odd.owner = (5, 6);
+        let files = [
+            file("a/x", 1),
+            file("a/y", u64::MAX),
+            odd,
+            file("ä/b", 2),
+            file("å", 3),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let kept = list(&files).keep(&store).unwrap();
+        assert_eq!(kept.total, files.len());
+        let pieces = store.records().get_many(KIND, &kept.pieces).unwrap();
+        let read: Vec<_> = pieces
+            .iter()
+            .flat_map(|piece| read_piece(piece.as_deref().unwrap()))
+            .collect();
+        assert_eq!(read, files);
     }
 
     #[test]

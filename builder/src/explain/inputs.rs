@@ -41,10 +41,37 @@ pub(crate) enum Below {
 }
 
 impl Inputs {
+    /// Returns an input by its name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        let named = self.values.iter().find(|(known, _)| known == name);
+        named.map(|(_, value)| value)
+    }
+
     /// Says what the step stands on, and which variables are arguments.
     pub(crate) fn on(mut self, below: &Below, arguments: &[(String, Option<String>)]) -> Self {
         self.below = below.clone();
         self.arguments = arguments.iter().map(|(name, _)| name.clone()).collect();
         self
+    }
+}
+
+impl Value {
+    /// Returns a list's elements, or a text as the only one.
+    pub(crate) fn elements(&self) -> &[String] {
+        match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::List(list) => list,
+        }
+    }
+}
+
+/// As progress names it.
+impl std::fmt::Display for Below {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Scratch => write!(f, "FROM scratch"),
+            Self::Image(name, _) => write!(f, "FROM {name}"),
+            Self::Step(name) => write!(f, "{name}"),
+        }
     }
 }

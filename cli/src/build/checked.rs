@@ -1,13 +1,12 @@
 //! The checks around a build, and the methods of `--call` that build nothing.
 
-use mica_builder::{BuildError, Built};
 use mica_dockerfile::check::{CheckReport, Finding, Lines, Reach, Severity};
 use mica_dockerfile::parse;
 
 use super::call::{Call, Format, Method, Status};
 use super::checker::{Ask, Checker};
 use super::diagnostic::{ErrorFormat, Reporting};
-use super::report::{check_diagnostic, diagnostics, parse_diagnostics};
+use super::report::{check_diagnostic, parse_diagnostics};
 use super::result;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -95,12 +94,12 @@ fn failure(report: &CheckReport, reporting: &Reporting<'_>) -> Failure {
 
 /// Builds, with the checks: those that may fail a build go before it, and what they warn of is
 /// shown after it.
-pub(crate) fn checked(
+pub(crate) fn checked<T>(
     checker: &Checker<'_>,
     reporting: &Reporting<'_>,
     warnings: Warnings,
-    build: impl FnOnce() -> Result<Built, BuildError>,
-) -> Result<Built, Failure> {
+    build: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut report = checker.check(Reach::Target);
     if report.is_strict {
         let asking = Checker {
@@ -116,7 +115,7 @@ pub(crate) fn checked(
     let built = build();
     // The base images are there by now, and with them their variables.
     show(&checker.check(Reach::Target), reporting, warnings);
-    built.map_err(|error| reporting.failure(&diagnostics(&error, reporting.dockerfile)))
+    built
 }
 
 /// Shows what a build warns of, as docker does.

@@ -34,8 +34,18 @@ pub(crate) struct Diagnostic {
     pub(crate) hint: Option<String>,
     /// The word that may be meant; the message names it, too.
     pub(crate) suggestion: Option<String>,
-    /// Output of a failed command.
-    pub(crate) output: String,
+    /// What of it is shown already.
+    pub(crate) told: Told,
+}
+
+/// What of an error is shown before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its place in the Dockerfile, with the last lines of the step that failed there.
+    Place,
 }
 
 /// A failed build as an error: all there is to say is its text.
@@ -90,10 +100,7 @@ impl Reporting<'_> {
         for diagnostic in diagnostics {
             // Writing to a text cannot fail.
             let _ = writeln!(out, "{}", diagnostic.message);
-            for line in diagnostic.output.trim_end().lines() {
-                let _ = writeln!(out, " > {line}");
-            }
-            if let Some(span) = diagnostic.span {
+            if let Some(span) = diagnostic.span.filter(|_| diagnostic.told == Told::Nothing) {
                 out.push_str(&place(self.dockerfile, span));
             }
             if let Some(hint) = diagnostic.hint.as_ref().filter(|_| diagnostics.len() > 1) {
@@ -218,7 +225,7 @@ mod tests {
             span: Some(SourceMap::new(TEXT).span(13, 17)),
             hint: Some("did you mean RUN?".into()),
             suggestion: None,
-            output: "last words\n".into(),
+            told: Told::Nothing,
         }
     }
 
@@ -240,7 +247,7 @@ mod tests {
     #[test]
     fn errors_are_written_in_three_ways() {
         check(
-            "no: 100 %\nnever\n > last words\nDockerfile:2:1\n   1 | FROM busybox\n   2 | RUNN true\n     | ^^^^\n   3 |",
+            "no: 100 %\nnever\nDockerfile:2:1\n   1 | FROM busybox\n   2 | RUNN true\n     | ^^^^\n   3 |",
             |reporting| reporting.text(&[diagnostic()]),
         );
         check(

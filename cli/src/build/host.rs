@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mica_builder::{BaseImages, CacheExport, CacheSource, Event};
+use mica_builder::{BaseImages, CacheExport, CacheSource, Event, StepId};
 use mica_oci::{Platform, Reference};
 use mica_registry_client::{Actions, Registry};
 use mica_store::{Image, Store};
@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::cache_options::Caches;
 use super::progress::Display;
+use super::transfer::StepTransfer;
 
 /// When a base image is asked for at its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,12 @@ impl Host<'_> {
 }
 
 impl BaseImages for Host<'_> {
-    fn image(&self, reference: &Reference, platform: &Platform) -> Result<Image, Failure> {
+    fn image(
+        &self,
+        step: StepId,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Image, Failure> {
         if self.pull == Pull::Missing
             && let Some(image) = self.stored(reference, platform)?
         {
@@ -66,12 +72,13 @@ impl BaseImages for Host<'_> {
         }
         let (registry, runtime) = self.connection()?;
         let source = registry.repository(reference, Actions::Pull);
-        let pull = mica_store::pull(self.store, &source, reference, platform, &());
+        let progress = StepTransfer::new(self.display, step, reference.to_string());
+        let pull = mica_store::pull(self.store, &source, reference, platform, &progress);
         Ok(runtime.block_on(pull)?)
     }
 
     fn event(&self, event: Event) {
-        self.display.event(event);
+        self.display.event(&event);
     }
 
     fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {

@@ -2,32 +2,31 @@
 
 use std::fmt::Write;
 
-use mica_builder::{BuildError, DockerfileSource, ErrorKind};
+use mica_builder::{BuildError, BuildStep, DockerfileSource, ErrorKind};
 use mica_dockerfile::check::{CheckFailure, Lines};
 use mica_dockerfile::{ParseError, SourceMap, Span, nearest, parse_partial};
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Told};
 
 /// Describes a failed build.
 pub(crate) fn diagnostics(error: &BuildError, dockerfile: &DockerfileSource) -> Vec<Diagnostic> {
     if let ErrorKind::Parse { errors, .. } = &error.kind {
         return parse_diagnostics(errors, dockerfile);
     }
-    let output = match &error.kind {
-        ErrorKind::Run { output, .. } => output.clone(),
-        _ => String::new(),
-    };
     let span = error.span.map(|span| match named(&error.kind) {
         Some(word) => narrowed(span, word, dockerfile),
         None => span,
     });
     vec![Diagnostic {
-        message: with_causes(&error.kind),
+        message: format!("failed to solve: {}", with_causes(&error.kind)),
         code: code(&error.kind),
         span,
         hint: hint(&error.kind, dockerfile),
         suggestion: None,
-        output,
+        told: match error.kind {
+            ErrorKind::Run { .. } => Told::Place,
+            _ => Told::Nothing,
+        },
     }]
 }
 
@@ -43,7 +42,7 @@ pub(crate) fn parse_diagnostics(
         span: Some(error.span),
         hint: error.expected(map.line(error.instruction_line).unwrap_or_default()),
         suggestion: error.suggestion.clone(),
-        output: String::new(),
+        told: Told::Nothing,
     };
     errors.iter().map(describe).collect()
 }
@@ -61,6 +60,20 @@ pub(crate) fn check_diagnostic(
         span: first.map(|lines| line_span(&map, *lines, &dockerfile.text)),
         ..Diagnostic::default()
     }
+}
+
+/// Says where the files of a failed step are kept, and how to look at them.
+pub(crate) fn kept_hint(steps: &[BuildStep]) -> Option<String> {
+    let failed = steps.iter().find(|step| step.kept.is_some())?;
+    let site = failed.site.as_ref()?;
+    let is_other = |step: &BuildStep| step.site.as_ref().is_some_and(|s| s.stage != site.stage);
+    let name = match steps.iter().any(is_other) {
+        true => format!("{}:{}", site.stage, site.number),
+        false => site.number.to_string(),
+    };
+    Some(format!(
+        "its files are kept: `mica shell @{name}` opens a shell in them, with --before in those from before the step"
+    ))
 }
 
 /// The text of lines, without blanks in front and behind.

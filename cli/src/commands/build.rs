@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::Args;
+use mica_builder::{BuildRequest, Journal, Status, Subject};
 use mica_registry_client::Actions;
+use mica_store::{Image, Store};
 
 use crate::build::{
-    self, Ask, Call, Checker, Context, Display, ErrorFormat, Host, Method, Output, Pull, Reporting,
-    Style, Warnings,
+    self, Ask, Call, Checker, ChosenStyle, Context, Display, ErrorFormat, Host, Method, Output,
+    Pull, Reporting, Style, Warnings,
 };
 use crate::config::Settings;
 use crate::container::sizes::ByteSize;
@@ -159,11 +161,40 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     if call.method != Method::Build {
         return build::call(call, &checker, &reporting);
     }
-    let display = display(args, session)?;
+    let style = build::choose_style(args.quiet, args.progress, session)?;
+    let display = style.display(session);
+    build::tell_definition(&display, &context);
+    display.record(Journal::new(&store, Subject::of(&request)));
+    let warnings = match style.shows_warnings() {
+        true => Warnings::Shown,
+        false => Warnings::Hidden,
+    };
+    let image = build::checked(&checker, &reporting, warnings, || {
+        let made = make(
+            args, session, &checker, caches, &display, &reporting, &outputs,
+        );
+        build::end(&display, style, made, &reporting)
+    })?;
+    let limits = Settings::read(session.environment)?.build.cache;
+    super::builder_prune::keep_limit(&store, &limits)?;
+    write_id(args, style, session, &image)
+}
+
+/// Builds the image and brings it to its outputs.
+fn make(
+    args: &BuildArgs,
+    session: &Session,
+    checker: &Checker<'_>,
+    caches: build::Caches,
+    display: &Display,
+    reporting: &Reporting<'_>,
+    outputs: &[Output],
+) -> Result<Image, Failure> {
+    let (store, request): (&Store, &BuildRequest) = (checker.store, checker.request);
     let connect = || session.registry().map_err(|failure| failure.error);
     let host = Host {
-        store: &store,
-        display: &display,
+        store,
+        display,
         pull: if args.pull {
             Pull::Always
         } else {
@@ -173,34 +204,27 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         connect: &connect,
         connection: OnceLock::new(),
     };
-    let warnings = if args.quiet {
-        Warnings::Hidden
-    } else {
-        Warnings::Shown
-    };
-    let built = build::checked(&checker, &reporting, warnings, || {
-        mica_builder::build(&store, &request, &host)
-    })?;
+    let built = mica_builder::build(store, request, &host)
+        .map_err(|error| reporting.failure(&build::diagnostics(&error, &request.dockerfile)))?;
     let image = built.image;
-    if !args.quiet {
-        display.message(&format!("=> writing image {}", image.id()));
+    display.step("exporting to image", |status| {
+        status(Status::done(format!("writing image {}", image.id())));
         for tag in &request.tags {
-            display.message(&format!("=> naming to {tag}"));
+            status(Status::done(format!("naming to {tag}")));
         }
-    }
-    for output in &outputs {
-        output.write(&store, &image, &request.tags, session.printer)?;
-    }
-    if args.push || outputs.contains(&Output::Registry) {
-        push(session, &store, &image, &request.tags)?;
-    }
-    let limits = Settings::read(session.environment)?.build.cache;
-    super::builder_prune::keep_limit(&store, &limits)?;
-    write_id(args, session, &image)
+        for output in outputs {
+            output.write(store, &image, &request.tags, session.printer)?;
+        }
+        if args.push || outputs.contains(&Output::Registry) {
+            push(session, store, &image, &request.tags)?;
+        }
+        Ok::<_, Failure>(())
+    })?;
+    Ok(image)
 }
 
 /// Writes the image's ID to where it is wanted.
-fn write_id(args: &BuildArgs, session: &Session, image: &mica_store::Image) -> Outcome {
+fn write_id(args: &BuildArgs, style: ChosenStyle, session: &Session, image: &Image) -> Outcome {
     if let Some(path) = &args.iidfile {
         let failed = |source| CliError::File {
             action: "write",
@@ -209,7 +233,7 @@ fn write_id(args: &BuildArgs, session: &Session, image: &mica_store::Image) -> O
         };
         fs::write(path, image.id().as_str()).map_err(failed)?;
     }
-    if args.quiet {
+    if style.is_quiet() {
         session.printer.line(image.id().as_str())?;
     }
     Ok(Exit::Success)
@@ -228,8 +252,8 @@ fn reporting<'c>(args: &BuildArgs, session: &Session, context: &'c Context) -> R
 
 fn push(
     session: &Session,
-    store: &mica_store::Store,
-    image: &mica_store::Image,
+    store: &Store,
+    image: &Image,
     tags: &[mica_oci::Reference],
 ) -> Result<(), Failure> {
     if tags.is_empty() {
@@ -242,31 +266,4 @@ fn push(
         session.block_on(mica_store::push(store, image, &repository, tag, &()))??;
     }
     Ok(())
-}
-
-fn display(args: &BuildArgs, session: &Session) -> Result<Display, CliError> {
-    let chosen = match (args.quiet, args.progress) {
-        (true, _) => Style::Quiet,
-        (false, Some(style)) => style,
-        (false, None) => style_of_environment(session)?,
-    };
-    let printer = session.printer.as_messages();
-    Ok(match chosen {
-        Style::Quiet => Display::quiet(),
-        Style::Tty => Display::live(printer),
-        Style::Auto if printer.is_terminal() => Display::live(printer),
-        Style::Auto | Style::Plain => Display::plain(Box::new(printer)),
-    })
-}
-
-fn style_of_environment(session: &Session) -> Result<Style, CliError> {
-    const VARIABLE: &str = "BUILDKIT_PROGRESS";
-    let Some(value) = session.environment.variable(VARIABLE) else {
-        return Ok(Style::Auto);
-    };
-    <Style as clap::ValueEnum>::from_str(&value, true).map_err(|reason| CliError::Variable {
-        variable: VARIABLE,
-        value,
-        reason,
-    })
 }

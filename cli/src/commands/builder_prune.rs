@@ -52,7 +52,11 @@ pub(crate) fn run(args: &CachePruneArgs, session: &Session) -> Outcome {
     };
     // The layers of images would stay anyhow: without --all their records do, too.
     let wanted = |entry: &CacheEntry| filter.accepts(entry) && (args.all || !entry.shared);
-    let pruned = mica_builder::prune(&session.store()?, kept, wanted)?;
+    let store = session.store()?;
+    if args.filter.is_empty() {
+        mica_builder::forget_failures(&store)?;
+    }
+    let pruned = mica_builder::prune(&store, kept, wanted)?;
     if pruned.in_use {
         session
             .printer

@@ -44,6 +44,7 @@ pub(crate) fn system(args: &PruneArgs, session: &Session) -> Outcome {
     prune_containers(&containers, session)?;
     prune_images(args, containers.store(), session)?;
     containers.store().records().remove_all(BUILD_RECORDS)?;
+    mica_builder::forget_failures(containers.store())?;
     containers.release_network()?;
     collect(containers.store(), session)
 }
