@@ -4,7 +4,7 @@
 //! a `ustar` header holds stands there alone; PAX records carry the rest, sorted by key.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,6 +57,21 @@ pub(crate) fn write_tar(root: &OwnedFd, out: impl Write) -> Result<Written, Laye
     })
 }
 
+/// How many names are looked at before the first of them is written, and from how many on that is
+/// worth a thread.
+const READ_AHEAD: usize = 256;
+const WORTH_A_THREAD: usize = 16;
+
+/// The largest file that is read ahead, in bytes: with [`READ_AHEAD`] it bounds the memory.
+const SMALL: usize = 16 << 10;
+
+/// A file that was read whole.
+struct SmallFile {
+    facts: Facts,
+    attributes: Vec<Attribute>,
+    content: Vec<u8>,
+}
+
 struct Writer<W> {
     out: Output<W>,
     /// The first name of each inode that has more than one.
@@ -83,13 +98,32 @@ impl<W: Write> Writer<W> {
     /// again afterwards.
     fn directory(&mut self, directory: &OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
         let names = sys::names(directory).archiving("read the directory");
-        for name in names.map_err(|error| at(path, error))? {
-            let length = path.len();
-            path.extend_from_slice(name.as_bytes());
-            self.child(directory, &name, path)?;
-            path.truncate(length);
+        let names = names.map_err(|error| at(path, error))?;
+        for names in names.chunks(READ_AHEAD) {
+            for (name, small) in names.iter().zip(read_ahead(directory, names)) {
+                let length = path.len();
+                path.extend_from_slice(name.as_bytes());
+                match small {
+                    Some(small) => self.small_file(&small, path)?,
+                    None => self.child(directory, name, path)?,
+                }
+                path.truncate(length);
+            }
         }
         Ok(())
+    }
+
+    /// Writes a file that was read already.
+    fn small_file(&mut self, small: &SmallFile, path: &[u8]) -> Result<(), LayerError> {
+        let mut item = Item::new(path, b'0', small.facts);
+        item.size = small.content.len() as u64;
+        item.attributes.clone_from(&small.attributes);
+        self.header(&item)?;
+        self.content += item.size;
+        self.out
+            .append(&small.content)
+            .and_then(|()| self.out.append(padding(item.size)))
+            .map_err(LayerError::Write)
     }
 
     fn child(
@@ -209,10 +243,7 @@ impl<W: Write> Writer<W> {
             self.out.filled += count;
             left -= count as u64;
         }
-        let padding = size.wrapping_neg() as usize % BLOCK;
-        self.out
-            .append(&[0; BLOCK][..padding])
-            .map_err(LayerError::Write)
+        self.out.append(padding(size)).map_err(LayerError::Write)
     }
 
     fn header(&mut self, item: &Item<'_>) -> Result<(), LayerError> {
@@ -223,8 +254,8 @@ impl<W: Write> Writer<W> {
             extension.set_text(header::NAME, b"PaxHeaders/");
             extension.set_number(header::SIZE, records.len() as u64);
             extension.seal();
-            let padding = records.len().wrapping_neg() % BLOCK;
-            let parts = [&extension.0[..], &records, &[0; BLOCK][..padding]];
+            let padding = padding(records.len() as u64);
+            let parts = [&extension.0[..], &records, padding];
             for part in parts {
                 self.out.append(part).map_err(LayerError::Write)?;
             }
@@ -304,6 +335,58 @@ impl<'a> Item<'a> {
             write_record(&mut data, &key, &value);
         }
         Ok((header, data))
+    }
+}
+
+/// What fills the last block of so many bytes.
+fn padding(size: u64) -> &'static [u8] {
+    &[0; BLOCK][..size.wrapping_neg() as usize % BLOCK]
+}
+
+/// Reads the small files of one name each among these, on every core; `None` for all else, and for
+/// what cannot be read: that is for the writer to meet in its turn, and to tell.
+fn read_ahead(directory: &OwnedFd, names: &[OsString]) -> Vec<Option<SmallFile>> {
+    let read = |names: &[OsString]| -> Vec<_> {
+        names
+            .iter()
+            .map(|name| SmallFile::read(directory, name))
+            .collect()
+    };
+    if names.len() < WORTH_A_THREAD {
+        return read(names);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut shares = names.chunks(names.len().div_ceil(cores));
+    std::thread::scope(|scope| {
+        let first = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares
+            .map(|share| scope.spawn(move || read(share)))
+            .collect();
+        let mut found = read(first);
+        for other in others {
+            found.extend(other.join().expect("reading does not panic"));
+        }
+        found
+    })
+}
+
+impl SmallFile {
+    fn read(directory: &OwnedFd, name: &OsStr) -> Option<Self> {
+        let stat = sys::stat(directory, name).ok()?;
+        let small = sys::file_type(&stat) == FileType::RegularFile
+            && stat.st_nlink == 1
+            && stat.st_size as usize <= SMALL;
+        if !small {
+            return None;
+        }
+        let mut file = File::from(sys::open_file(directory, name).ok()?);
+        let mut content = vec![0; stat.st_size as usize];
+        file.read_exact(&mut content).ok()?;
+        Some(Self {
+            facts: Facts::of(&stat),
+            attributes: archived(sys::attributes_of(&file).ok()?),
+            content,
+        })
     }
 }
 
