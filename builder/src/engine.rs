@@ -11,9 +11,9 @@ use mica_store::{Image, Store};
 use crate::behind::Behind;
 use crate::builds::Subject;
 use crate::context::ContextSource;
-use crate::error::{BuildError, ErrorKind};
+use crate::error::{BuildError, ErrorKind, with_causes};
 use crate::event::{Event, StepId};
-use crate::exchange::Imports;
+use crate::exchange::{self, Imports};
 use crate::explain::Lineage;
 use crate::image;
 use crate::lanes::Lanes;
@@ -51,6 +51,7 @@ pub fn build(
     let _in_use = store
         .hold()
         .map_err(|error| ErrorKind::from(error).at(None))?;
+    import_mounts(store, host);
     let built = attempt(store, request, host, &dockerfile, Imported::Used);
     match built {
         // What is lost elsewhere is made anew; all that was done so far is found again.
@@ -63,6 +64,16 @@ pub fn build(
             attempt(store, request, host, &dockerfile, Imported::Ignored)
         }
         built => built,
+    }
+}
+
+/// Brings cache mounts that the store does not have. One that cannot be had costs time only.
+fn import_mounts(store: &Store, host: &dyn BaseImages) {
+    for import in host.mount_imports() {
+        if let Err(error) = exchange::fetch_mounts(store, import) {
+            let text = with_causes(&error);
+            host.event(Event::Warning { text });
+        }
     }
 }
 

@@ -189,6 +189,15 @@ pub enum ErrorKind {
         #[source]
         source: ExchangeError,
     },
+    /// A cache cannot be imported.
+    #[error("cannot import from the cache {place}")]
+    CacheImport {
+        /// Where from.
+        place: String,
+        /// What went wrong.
+        #[source]
+        source: ExchangeError,
+    },
     /// The cache cannot be exported.
     #[error("cannot export the cache to {place}")]
     CacheExport {

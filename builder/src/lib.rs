@@ -60,7 +60,7 @@ pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Outcome, Status, StepId, StepSite, Stream};
 pub use exchange::{
     CacheDestination, CacheExport, CacheSource, Content, ExchangeError, ExportFailure, ExportMode,
-    LayoutCache, LayoutCacheError, ManifestForm,
+    LayoutCache, LayoutCacheError, ManifestForm, MountImport,
 };
 pub use explain::{Change, FileChange, FileChangeKind, FileChanges, Miss, Reason};
 pub use kept::forget_failures;

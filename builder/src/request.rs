@@ -10,7 +10,7 @@ use mica_oci::{Platform, Reference};
 use mica_store::Image;
 
 use crate::event::{Event, StepId};
-use crate::exchange::{CacheExport, CacheSource};
+use crate::exchange::{CacheExport, CacheSource, MountImport};
 
 /// Everything that decides a build's result, and how steps are run.
 #[derive(Clone, Debug)]
@@ -140,6 +140,11 @@ pub trait BaseImages: Sync {
 
     /// Returns where caches are imported from, the most wanted first.
     fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {
+        &[]
+    }
+
+    /// Returns which cache mounts are imported before the build.
+    fn mount_imports(&self) -> &[MountImport] {
         &[]
     }
 

@@ -336,6 +336,13 @@ impl Store {
         })
     }
 
+    /// Writes the tar stream of a directory that is no layer, such as a cache mount.
+    pub fn directory_tar(&self, path: &Path, out: impl Write) -> Result<(), StoreError> {
+        let root = sys::open_root(path).at("open", path)?;
+        write_tar(&root, out)?;
+        Ok(())
+    }
+
     /// Makes a layer visible as the top of a stack. Where that stack is there already, its layer
     /// is returned, and the given one left to the collector: it may be in use.
     pub fn register(

@@ -204,6 +204,44 @@ pub(crate) fn lost_caches() -> Outcome {
     Ok(())
 }
 
+/// The directory of a cache mount travels, and of a change only the chunks around it.
+pub(crate) fn mounts() -> Outcome {
+    let registry = Registry::open()?;
+    let one = Machine::with_busybox();
+    let name = format!("{}/mounts:m", registry.address);
+    let fill = "FROM busybox\nARG N\nRUN --mount=type=cache,id=deps,target=/c \
+        test -e /c/big || head -c 20000000 /dev/urandom > /c/big; echo $N >> /c/log; chmod 700 /c\n";
+    one.context("c", &[("Dockerfile", fill)]);
+    let to = format!("type=registry,ref={name},mount=deps,mount=none");
+    let sent = |finished: &Finished| -> usize {
+        let line = finished
+            .stderr
+            .lines()
+            .find(|line| line.contains("chunks of cache mounts"));
+        let words = line.unwrap_or_default().split(' ');
+        words
+            .filter_map(|word| word.parse().ok())
+            .next()
+            .unwrap_or(0)
+    };
+    let first = sent(&build(&one, &["--cache-to", &to, "--build-arg", "N=1"]));
+    assert!((5..80).contains(&first), "{first} chunks of some megabyte");
+    let second = sent(&build(&one, &["--cache-to", &to, "--build-arg", "N=2"]));
+    assert!((1..4).contains(&second), "{second}");
+    let two = Machine::with_busybox();
+    let look = "FROM busybox\nRUN --mount=type=cache,id=deps,target=/c cat /c/log > /log; \
+        stat -c %a /c >> /log; sha256sum < /c/big >> /log\n";
+    for machine in [&one, &two] {
+        machine.context("c", &[("Dockerfile", look)]);
+        let from = format!("type=registry,ref={name},mount=deps");
+        build(machine, &["--cache-from", &from]);
+    }
+    let seen = |machine: &Machine| machine.ok(["run", "--rm", "app", "cat", "/log"]);
+    assert!(seen(&one).starts_with("1\n2\n700\n"), "{}", seen(&one));
+    assert_eq!(seen(&two), seen(&one));
+    Ok(())
+}
+
 /// A build that fails leaves what it did, and keeps what was there.
 pub(crate) fn failed_builds() -> Outcome {
     let one = machine();

@@ -42,7 +42,7 @@ const TESTS: &[Test] = tests! {
         no_tools_in_layers, parallel_stages;
     builder: usage, prune, keep_storage, configured_limit;
     faults: killed_builds, full_disks, secrets_are_nowhere;
-    cache: registry, modes, local, inline, lost_caches, failed_builds;
+    cache: registry, modes, local, inline, lost_caches, failed_builds, mounts;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
     images: listing, inspect_formats, history, tags_and_removal;

@@ -31,6 +31,8 @@ pub struct CacheExport {
     pub form: ManifestForm,
     /// What a failure does to the build.
     pub failure: ExportFailure,
+    /// The IDs of the cache mounts that go there as well.
+    pub mounts: Vec<String>,
 }
 
 /// Which steps are exported: `mode=`.
@@ -89,6 +91,7 @@ impl Noted {
 pub(crate) struct Exports(Vec<Running>);
 
 struct Running {
+    store: Store,
     export: CacheExport,
     /// The stages whose steps go there; all when there is none.
     stages: Option<HashSet<usize>>,
@@ -132,6 +135,7 @@ impl Exports {
                 std::thread::spawn(move || send_all(&store, &export, &receiver))
             };
             Running {
+                store: store.clone(),
                 export: export.clone(),
                 stages: (export.mode == ExportMode::Min).then(|| result.clone()),
                 queue: Mutex::new(Queue {
@@ -203,8 +207,10 @@ impl Running {
         let written = steps.and_then(|steps| {
             lines.extend(steps.iter().filter_map(line));
             let steps = steps.into_iter().map(|(step, _)| step).collect();
-            write(&self.export, steps, ending, platform)
-                .map_err(|source| self.export.failed(source))
+            let sent = write(&self.store, &self.export, steps, ending, platform);
+            let sent = sent.map_err(|source| self.export.failed(source))?;
+            lines.extend((sent > 0).then(|| format!("writing {sent} chunks of cache mounts done")));
+            Ok(())
         });
         (lines, written)
     }
@@ -290,17 +296,19 @@ fn send(
     done(blob, Travel::WasSent)
 }
 
-/// Writes configuration, manifest and name, in this order.
+/// Writes cache mounts, configuration, manifest and name, in this order. Returns how many chunks of
+/// mounts were sent.
 fn write(
+    store: &Store,
     export: &CacheExport,
     mut steps: Vec<CacheStep>,
     ending: Ending,
     platform: &Platform,
-) -> Result<(), ExchangeError> {
+) -> Result<usize, ExchangeError> {
     let destination = export.destination.as_ref();
     if ending == Ending::Failed {
         if steps.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // What cannot be read is not worth keeping.
         let former = super::import::read(destination, platform).unwrap_or_default();
@@ -308,10 +316,14 @@ fn write(
         let is_new = |step: &CacheStep| !step.keys.iter().any(|key| own.contains(key));
         steps.extend(former.into_iter().filter(is_new));
     }
-    let (config, (top, raw)) = CacheConfig::new(steps).documents(export.form);
+    let (mounts, sent) = super::mounts::export(store, destination, &export.mounts)?;
+    let mut config = CacheConfig::new(steps);
+    config.mounts = mounts;
+    let (config, (top, raw)) = config.documents(export.form);
     if !destination.contains(config.descriptor())? {
         destination.push(config.descriptor(), Content::Bytes(config.raw()))?;
     }
     destination.push(&top, Content::Bytes(&raw))?;
-    destination.tag(&top)
+    destination.tag(&top)?;
+    Ok(sent)
 }

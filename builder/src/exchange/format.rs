@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use mica_oci::{ChainId, Descriptor, DiffId, Document, ImageConfig, Index, Manifest, MediaType};
 use serde::{Deserialize, Serialize};
 
+use super::mounts::CacheMount;
 use crate::key::{CacheKey, VERSION as KEY_VERSION};
 
 /// The version of the configuration that is read and written.
@@ -26,6 +27,9 @@ pub(crate) struct CacheConfig {
     key_version: String,
     /// The steps.
     pub(crate) steps: Vec<CacheStep>,
+    /// The cache mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mounts: Vec<CacheMount>,
 }
 
 /// What a step came to.
@@ -80,6 +84,7 @@ impl CacheConfig {
             version: VERSION,
             key_version: KEY_VERSION.to_owned(),
             steps,
+            mounts: Vec::new(),
         }
     }
 
@@ -108,7 +113,9 @@ impl CacheConfig {
     fn layers(&self) -> Vec<Descriptor> {
         let mut seen = HashSet::new();
         let layers = self.steps.iter().filter_map(|step| step.layer.as_ref());
+        let chunks = self.mounts.iter().flat_map(|mount| &mount.chunks);
         layers
+            .chain(chunks)
             .filter(|layer| seen.insert(layer.digest.clone()))
             .cloned()
             .collect()

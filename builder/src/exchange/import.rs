@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mica_oci::{ChainId, Descriptor, Platform, Verified};
 
 use super::format::{self, CacheConfig, CacheStep, Lead};
+use super::mounts::CacheMount;
 use super::place::{CacheSource, ExchangeError};
 use crate::key::CacheKey;
 
@@ -75,6 +76,20 @@ pub(crate) fn read(
     source: &dyn CacheSource,
     platform: &Platform,
 ) -> Result<Vec<CacheStep>, ExchangeError> {
+    let config = read_config(source, platform)?;
+    Ok(config.map(|config| config.steps).unwrap_or_default())
+}
+
+/// Reads which cache mounts a place has.
+pub(crate) fn mounts(source: &dyn CacheSource) -> Result<Vec<CacheMount>, ExchangeError> {
+    let config = read_config(source, &Platform::host())?;
+    Ok(config.map(|config| config.mounts).unwrap_or_default())
+}
+
+fn read_config(
+    source: &dyn CacheSource,
+    platform: &Platform,
+) -> Result<Option<CacheConfig>, ExchangeError> {
     let Some((media_type, raw)) = source.root()? else {
         return Err(NotFound(source.name()).into());
     };
@@ -85,14 +100,11 @@ pub(crate) fn read(
         },
         lead => lead,
     };
-    let config = match lead {
+    Ok(match lead {
         Lead::Config(config) => format::config(&fetch(source, &config)?)?,
         Lead::Image(manifest) => format::of_image(&manifest, &fetch(source, &manifest.config)?)?,
         Lead::Images(_) | Lead::Nothing => None,
-    };
-    Ok(config
-        .map(|config: CacheConfig| config.steps)
-        .unwrap_or_default())
+    })
 }
 
 /// Nothing is there under the name.

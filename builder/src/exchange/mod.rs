@@ -12,6 +12,7 @@ mod export;
 mod format;
 mod import;
 mod layout;
+mod mounts;
 mod place;
 
 pub use export::{CacheExport, ExportFailure, ExportMode};
@@ -21,4 +22,6 @@ pub use format::ManifestForm;
 pub(crate) use format::{CacheStep, inline};
 pub(crate) use import::{Import, Imports};
 pub use layout::{LayoutCache, LayoutCacheError};
+pub use mounts::MountImport;
+pub(crate) use mounts::fetch as fetch_mounts;
 pub use place::{CacheDestination, CacheSource, Content, ExchangeError};

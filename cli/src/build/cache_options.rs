@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mica_builder::{
     CacheDestination, CacheExport, CacheSource, ExportFailure, ExportMode, LayoutCache,
-    ManifestForm,
+    ManifestForm, MountImport,
 };
 use mica_oci::{Digest, Reference};
 use mica_registry_client::Actions;
@@ -23,6 +23,8 @@ const LOCAL_TAG: &str = "latest";
 pub(crate) struct Caches {
     /// Where caches come from.
     pub(crate) sources: Vec<Arc<dyn CacheSource>>,
+    /// Which cache mounts are imported.
+    pub(crate) mounts: Vec<MountImport>,
     /// Where the cache goes.
     pub(crate) exports: Vec<CacheExport>,
     /// Whether the image keeps its own cache.
@@ -35,8 +37,17 @@ impl Caches {
         let connection = Connection::default();
         let mut caches = Self::default();
         for text in from {
-            let place = Spec::parse("--cache-from", text)?.place()?;
-            caches.sources.extend(place.source(session, &connection)?);
+            let spec = Spec::parse("--cache-from", text)?;
+            let Some(source) = spec.place()?.source(session, &connection)? else {
+                continue;
+            };
+            if !spec.mounts.is_empty() {
+                caches.mounts.push(MountImport {
+                    source: Arc::clone(&source),
+                    ids: spec.mounts,
+                });
+            }
+            caches.sources.push(source);
         }
         for text in to {
             let spec = Spec::parse("--cache-to", text)?;
@@ -58,6 +69,8 @@ struct Spec<'t> {
     text: &'t str,
     kind: String,
     fields: BTreeMap<String, String>,
+    /// `mount=`, which may be there several times.
+    mounts: Vec<String>,
 }
 
 /// A place as a flag names it.
@@ -113,6 +126,7 @@ impl<'t> Spec<'t> {
             text,
             kind: String::new(),
             fields: BTreeMap::new(),
+            mounts: Vec::new(),
         };
         let fields = mica_dockerfile::csv_fields(text).map_err(|e| spec.error(&e.to_string()))?;
         if let [reference] = fields.as_slice()
@@ -129,6 +143,7 @@ impl<'t> Spec<'t> {
             let key = key.trim().to_ascii_lowercase();
             match key.as_str() {
                 "type" => spec.kind = value.to_owned(),
+                "mount" => spec.mounts.push(value.to_owned()),
                 _ => drop(spec.fields.insert(key, value.to_owned())),
             }
         }
@@ -150,6 +165,9 @@ impl<'t> Spec<'t> {
                 _ => format!("unknown type {kind}: expected registry, local or inline"),
             }));
         };
+        if self.kind == "inline" && !self.mounts.is_empty() {
+            return Err(self.error("an image keeps no cache mounts: use registry or local"));
+        }
         match self.fields.keys().find(|key| !keys.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => Err(self.error(&format!(
@@ -224,6 +242,7 @@ impl<'t> Spec<'t> {
                 Some(true) => ExportFailure::Warns,
                 _ => ExportFailure::Fails,
             },
+            mounts: self.mounts.clone(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mica_builder::{BaseImages, CacheExport, CacheSource, Event, StepId};
+use mica_builder::{BaseImages, CacheExport, CacheSource, Event, MountImport, StepId};
 use mica_oci::{Platform, Reference};
 use mica_registry_client::{Actions, Registry};
 use mica_store::{Image, Store};
@@ -83,6 +83,10 @@ impl BaseImages for Host<'_> {
 
     fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {
         &self.caches.sources
+    }
+
+    fn mount_imports(&self) -> &[MountImport] {
+        &self.caches.mounts
     }
 
     fn cache_exports(&self) -> &[CacheExport] {
