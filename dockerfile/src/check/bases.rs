@@ -53,10 +53,8 @@ impl<'r> Evaluation<'r> {
             .as_deref()
             .is_some_and(|name| (self.request.facts.replaced)(name));
         // Unlike those of `--from`, the names here are compared as they are written.
-        let named = |entry: &Entry<'_>| {
-            entry.stage.and_then(|stage| stage.name.as_deref()) == Some(base_name.as_str())
-        };
-        let base = self.entries.iter().rposition(named).filter(|_| !replaced);
+        let base = self.names.get(base_name.as_str()).copied();
+        let base = base.filter(|_| !replaced);
         let mut state = State::scratch();
         state.capture = match base {
             Some(base) => self.entries[base].state.capture.clone(),
@@ -66,6 +64,9 @@ impl<'r> Evaluation<'r> {
             state.capture.used.extend(used);
         }
         let default_name = || format!("stage-{index}");
+        if let Some(name) = &stage.name {
+            self.names.insert(name, self.entries.len());
+        }
         self.entries.push(Entry {
             stage: Some(stage),
             name: stage.name.clone().unwrap_or_else(default_name),
@@ -85,6 +86,9 @@ impl<'r> Evaluation<'r> {
 
 impl Evaluation<'_> {
     fn undefined_arguments(&mut self, found: &Expansion, stage: &Stage, settings: &Settings) {
+        if found.unmatched.is_empty() {
+            return;
+        }
         let declared: BTreeSet<&str> = self
             .capture
             .arguments

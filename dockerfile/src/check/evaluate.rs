@@ -24,6 +24,8 @@ pub(super) struct Evaluation<'r> {
     pub(super) globals: Environment,
     pub(super) capture: Capture,
     pub(super) entries: Vec<Entry<'r>>,
+    /// The last stage of each name.
+    pub(super) names: BTreeMap<&'r str, usize>,
     pub(super) outline: Outline,
 }
 
@@ -40,6 +42,7 @@ impl<'r> Evaluation<'r> {
             globals: Environment::of(request.predefined),
             capture: Capture::default(),
             entries: Vec::new(),
+            names: BTreeMap::new(),
             outline: Outline::default(),
         }
     }
@@ -147,12 +150,7 @@ impl<'r> Evaluation<'r> {
 
     /// Finds the last stage of a name, in any case.
     pub(super) fn named(&self, name: &str) -> Option<usize> {
-        let wanted = name.to_lowercase();
-        let is_it = |entry: &Entry<'_>| {
-            let name = entry.stage.and_then(|stage| stage.name.as_deref());
-            name == Some(wanted.as_str())
-        };
-        self.entries.iter().rposition(is_it)
+        self.names.get(name.to_lowercase().as_str()).copied()
     }
 
     /// Finds out which stages the instructions copy from.
@@ -248,8 +246,7 @@ impl<'r> Evaluation<'r> {
     fn circles(&self) -> Result<(), CheckFailure> {
         let mut done = BTreeSet::new();
         for index in 0..self.entries.len() {
-            let mut path = Vec::new();
-            if let Some(lines) = self.circle(index, &mut path, &mut done) {
+            if let Some(lines) = self.circle(index, &mut done) {
                 let message = format!(
                     "circular dependency detected on stage: {}",
                     self.entries[index].name
@@ -261,28 +258,29 @@ impl<'r> Evaluation<'r> {
         Ok(())
     }
 
-    fn circle(
-        &self,
-        index: usize,
-        path: &mut Vec<(usize, Option<Lines>)>,
-        done: &mut BTreeSet<usize>,
-    ) -> Option<Vec<Lines>> {
-        if path.is_empty() {
-            path.push((index, None));
-        }
-        if !done.insert(index) {
+    /// Follows what a stage needs, and returns the lines of a way that leads back to itself.
+    fn circle(&self, start: usize, done: &mut BTreeSet<usize>) -> Option<Vec<Lines>> {
+        if !done.insert(start) {
             return None;
         }
-        for &(need, lines) in &self.entries[index].needs {
-            let in_path = path.iter().any(|(on_it, _)| *on_it == need);
-            path.push((need, Some(lines)));
-            if in_path {
-                return Some(path.iter().filter_map(|(_, lines)| *lines).collect());
+        let mut on_path = BTreeSet::from([start]);
+        // A stage, its next need, and the lines that led to it.
+        let mut path: Vec<(usize, usize, Option<Lines>)> = vec![(start, 0, None)];
+        while let Some((index, next, _)) = path.last_mut() {
+            let Some(&(need, lines)) = self.entries[*index].needs.get(*next) else {
+                on_path.remove(index);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if on_path.contains(&need) {
+                let way = path.iter().filter_map(|(_, _, lines)| *lines);
+                return Some(way.chain([lines]).collect());
             }
-            if let Some(found) = self.circle(need, path, done) {
-                return Some(found);
+            if done.insert(need) {
+                on_path.insert(need);
+                path.push((need, 0, Some(lines)));
             }
-            path.pop();
         }
         None
     }

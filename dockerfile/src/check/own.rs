@@ -16,6 +16,7 @@ use crate::instruction::{
     Dockerfile, Instruction, InstructionKind, RunInstruction, RunScript, Stage,
 };
 use shell::ShellCommand;
+use std::collections::BTreeSet;
 
 /// Checks all stages.
 pub(super) fn check(file: &Dockerfile, request: &CheckRequest<'_>, reporter: &mut Reporter) {
@@ -71,11 +72,11 @@ impl<'f> From<&'f Stage> for Place<'f> {
 }
 
 /// Lists the stages whose layers are in the image: the last one, and what it stands on.
-fn shipped(file: &Dockerfile) -> Vec<usize> {
-    let mut shipped = Vec::new();
+fn shipped(file: &Dockerfile) -> BTreeSet<usize> {
+    let mut shipped = BTreeSet::new();
     let mut next = file.stages.len().checked_sub(1);
     while let Some(index) = next {
-        shipped.push(index);
+        shipped.insert(index);
         let base = &file.stages[index].base;
         let named = |stage: &Stage| stage.name.as_ref() == Some(base);
         next = file.stages[..index].iter().rposition(named);
@@ -93,8 +94,12 @@ fn runs(stage: &Stage) -> impl Iterator<Item = (&Instruction, &RunInstruction, V
     })
 }
 
+/// No longer script is looked at: nobody wrote it by hand.
+const LONGEST_SCRIPT: usize = 64 << 10;
+
 fn commands(run: &RunInstruction) -> Vec<ShellCommand> {
     match run.script() {
+        RunScript::Shell(text) if text.len() > LONGEST_SCRIPT => Vec::new(),
         RunScript::Exec(words) => vec![ShellCommand::of(words)],
         RunScript::Shell(text) => shell::commands(&text),
         RunScript::File { content, .. } if is_shell_script(&content) => shell::commands(&content),

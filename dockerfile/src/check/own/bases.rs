@@ -3,7 +3,8 @@
 use super::{Found, Place};
 use crate::check::request::CheckRequest;
 use crate::check::rules::Rule;
-use crate::instruction::{Dockerfile, Stage};
+use crate::instruction::Dockerfile;
+use std::collections::BTreeSet;
 
 /// Reports bases that are another image tomorrow: without a digest, and without a tag or with the
 /// tag `latest`. A name with a variable is left to whoever sets it.
@@ -12,13 +13,11 @@ pub(super) fn unpinned<'f>(
     request: &CheckRequest<'_>,
     findings: &mut Vec<Found<'f>>,
 ) {
-    for (index, stage) in file.stages.iter().enumerate() {
+    let mut names = BTreeSet::from(["scratch"]);
+    for stage in &file.stages {
         let base = stage.base.as_str();
-        let named = |stage: &Stage| {
-            let name = stage.name.as_deref();
-            name.is_some_and(|name| name.eq_ignore_ascii_case(base))
-        };
-        let is_stage = base == "scratch" || file.stages[..index].iter().any(named);
+        let is_stage = names.contains(base.to_lowercase().as_str());
+        names.extend(stage.name.as_deref());
         if is_stage || base.contains('$') || (request.facts.replaced)(base) {
             continue;
         }
