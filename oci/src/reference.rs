@@ -240,7 +240,8 @@ fn check_repository(text: &str, repository: &str) -> Result<(), ReferenceError> 
             "the repository name is longer than 255 characters",
         ));
     }
-    if repository.len() == 64 + OFFICIAL.len() && is_identifier(&repository[OFFICIAL.len()..]) {
+    let official = repository.strip_prefix(OFFICIAL);
+    if official.is_some_and(|name| name.len() == 64 && is_identifier(name)) {
         return Err(format_error(
             text,
             "a name cannot be 64 hexadecimal characters",
@@ -347,6 +348,8 @@ mod tests {
     #[test]
     fn bad_names_are_refused() {
         let identifier = "a".repeat(64);
+        // As long as `library/` and an identifier, with a letter of two bytes across the border.
+        let wide = format!("{}é/{}", "a".repeat(7), "a".repeat(62));
         for bad in [
             "",
             ":tag",
@@ -366,6 +369,7 @@ mod tests {
             "../x",
             "a/../b",
             &identifier,
+            &wide,
             "é",
             "a:é",
         ] {

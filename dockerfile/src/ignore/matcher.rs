@@ -116,8 +116,10 @@ impl Matcher {
     /// Decides about an entry of a directory while a tree is walked.
     ///
     /// `parent` is what this function returned for the directory, or the default for the root's
-    /// entries. The answers are those of [`Matcher::matches_or_parent_matches`]. `path` must be
-    /// clean and relative to the root.
+    /// entries. The answers are those of [`Matcher::matches_or_parent_matches`], but for a pattern
+    /// that stands behind a `!` and matches a directory that was ignored before it: as in moby's
+    /// walk, the directory's entries do not know of it. `path` must be clean and relative to the
+    /// root.
     pub fn descend(
         &self,
         path: &str,
@@ -229,6 +231,17 @@ mod tests {
                 line: Some(3)
             }
         );
+    }
+
+    #[test]
+    fn a_walk_forgets_what_would_have_repeated() {
+        let matcher = Matcher::new(["*", "!a/x", "*"]).expect("valid patterns");
+        assert_eq!(matcher.matches_or_parent_matches("a/x"), Ok(true));
+        let (_, parent) = matcher
+            .descend("a", &ParentMatches::default())
+            .expect("usable");
+        let (verdict, _) = matcher.descend("a/x", &parent).expect("usable");
+        assert_eq!(verdict, Verdict::Kept);
     }
 
     #[test]
