@@ -22,5 +22,5 @@ pub use decompress::is_archive;
 pub(crate) use diff::{Written, write_tar};
 pub use error::{EntryError, FileError, LayerError, TarError};
 pub use fold::apply_onto;
-pub use limits::Limits;
+pub use limits::{DanglingLinks, Limits};
 pub(crate) use upper::Upper;

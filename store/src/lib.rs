@@ -42,7 +42,9 @@ pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;
 pub use error::StoreError;
 pub use images::{Image, Tagged};
-pub use layer::{EntryError, FileError, LayerError, Limits, TarError, apply_onto, is_archive};
+pub use layer::{
+    DanglingLinks, EntryError, FileError, LayerError, Limits, TarError, apply_onto, is_archive,
+};
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
 pub use records::{RecordUse, Records};

@@ -52,7 +52,10 @@ pub(crate) fn apply(
 ) -> Result<Applied, LayerError> {
     let stream = BufReader::with_capacity(BUFFER, stream);
     let mut reader = TarReader::new(stream, limits.clone());
-    let mut apply = Apply::new(Upper::new(target, lower), lower);
+    let mut apply = Apply::new(
+        Upper::new(target, lower).with_dangling(limits.dangling_links),
+        lower,
+    );
     let mut last = PathBuf::new();
     let mut applied = Applied::default();
     let archive = |after: &Path, source| LayerError::Archive {

@@ -2,17 +2,21 @@
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use mica_oci::Compression;
+use lzma_rust2::XzReader;
 
-use super::header::BLOCK;
+use super::header::{BLOCK, Header};
 use super::limits::Limits;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 256 << 10;
 
 /// Bytes that tell the compressions apart.
-const MAGIC: usize = 4;
+const MAGIC: usize = 6;
+
+/// What a decoder of xz may use, in KiB: twice what `xz -9` asks for.
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// Output up to which no ratio is looked at: short files of zeros are common.
 const FREE_EXPANSION: u64 = 16 << 20;
@@ -30,6 +34,18 @@ enum Stream<R: Read> {
     Plain(Input<R>),
     Gzip(Box<MultiGzDecoder<Input<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
+    Bzip2(Box<MultiBzDecoder<Input<R>>>),
+    Xz(Box<XzReader<Input<R>>>),
+}
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Plain,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Xz,
 }
 
 impl<R: Read> Decompressed<R> {
@@ -37,14 +53,16 @@ impl<R: Read> Decompressed<R> {
     pub(crate) fn new(input: R, limits: &Limits) -> io::Result<Self> {
         let mut input = Counted { input, count: 0 };
         let magic = first_bytes(&mut input)?;
-        let compression = detect(&magic);
+        let format = detect(&magic);
         let input = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(input));
-        let stream = match compression {
-            Compression::None => Stream::Plain(input),
-            Compression::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(input))),
-            Compression::Zstd => {
+        let stream = match format {
+            Format::Plain => Stream::Plain(input),
+            Format::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Format::Zstd => {
                 Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(input)?))
             }
+            Format::Bzip2 => Stream::Bzip2(Box::new(MultiBzDecoder::new(input))),
+            Format::Xz => Stream::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY))),
         };
         Ok(Self {
             stream,
@@ -60,6 +78,8 @@ impl<R: Read> Decompressed<R> {
             Stream::Plain(input) => input,
             Stream::Gzip(decoder) => decoder.get_mut(),
             Stream::Zstd(decoder) => decoder.get_mut(),
+            Stream::Bzip2(decoder) => decoder.get_mut(),
+            Stream::Xz(decoder) => decoder.inner_mut(),
         };
         io::copy(input, &mut io::sink()).map(drop)
     }
@@ -69,6 +89,8 @@ impl<R: Read> Decompressed<R> {
             Stream::Plain(_) => self.written,
             Stream::Gzip(decoder) => decoder.get_ref().get_ref().get_ref().1.count,
             Stream::Zstd(decoder) => decoder.get_ref().get_ref().get_ref().1.count,
+            Stream::Bzip2(decoder) => decoder.get_ref().get_ref().get_ref().1.count,
+            Stream::Xz(decoder) => decoder.inner().get_ref().get_ref().1.count,
         }
     }
 
@@ -96,6 +118,8 @@ impl<R: Read> Read for Decompressed<R> {
             Stream::Plain(input) => input.read(buffer)?,
             Stream::Gzip(decoder) => decoder.read(buffer)?,
             Stream::Zstd(decoder) => decoder.read(buffer)?,
+            Stream::Bzip2(decoder) => decoder.read(buffer)?,
+            Stream::Xz(decoder) => decoder.read(buffer)?,
         };
         self.account(count)?;
         Ok(count)
@@ -109,30 +133,37 @@ fn first_bytes(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(magic)
 }
 
-/// Tells an archive by its first bytes: gzip, zstd, or a tar header's magic. Leaves the file at its
-/// start.
+/// Tells whether a file is a tar archive, plain or compressed, by its first header. A compressed
+/// file of something else is none. Leaves the file at its start.
 ///
 /// # Errors
 ///
 /// The file's.
 pub fn is_archive(file: &mut std::fs::File) -> io::Result<bool> {
     use std::io::Seek;
-    let mut head = Vec::with_capacity(BLOCK);
     file.rewind()?;
-    Read::by_ref(file)
-        .take(BLOCK as u64)
-        .read_to_end(&mut head)?;
+    let first = first_block(file);
     file.rewind()?;
-    let compressed = head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    Ok(compressed || head.get(257..262) == Some(b"ustar"))
+    // What cannot be decompressed is no archive.
+    Ok(first.is_some_and(|header| !header.is_zero() && header.verify().is_ok()))
 }
 
-/// RFC 1952, 2.3.1 (gzip); RFC 8878, 3.1.1 and 3.1.2 (zstd frames, skippable frames).
-fn detect(magic: &[u8]) -> Compression {
+fn first_block(file: &std::fs::File) -> Option<Header> {
+    let mut block = [0; BLOCK];
+    let mut stream = Decompressed::new(file, &Limits::default()).ok()?;
+    stream.read_exact(&mut block).ok()?;
+    Some(Header(block))
+}
+
+/// RFC 1952, 2.3.1 (gzip); RFC 8878, 3.1.1 and 3.1.2 (zstd frames, skippable frames); the .xz file
+/// format, 2.1.1.1; bzip2's format has no standard.
+fn detect(magic: &[u8]) -> Format {
     match magic {
-        [0x1f, 0x8b, 8, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Compression::Zstd,
-        _ => Compression::None,
+        [0x1f, 0x8b, 8, ..] => Format::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Format::Zstd,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Format::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+        _ => Format::Plain,
     }
 }
 
@@ -185,6 +216,13 @@ mod tests {
     #[test]
     fn streams_are_told_by_their_first_bytes() {
         let zstd = |content: &[u8]| zstd::encode_all(content, 1).unwrap();
+        let bzip2 = |content: &[u8]| {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        };
+        // `printf one | xz --check=crc32`
+        let xz = b"\xfd\x37\x7a\x58\x5a\x00\x00\x01\x69\x22\xde\x36\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x02\x6f\x6e\x65\x00\x00\xf1\x86\x6c\x7a\x00\x01\x17\x03\x07\x60\x0c\xbc\x90\x42\x99\x0d\x01\x00\x00\x00\x00\x01\x59\x5a";
         let skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
         let cases = [
             (Vec::new(), ""),
@@ -196,6 +234,8 @@ mod tests {
                 "onetwo",
             ),
             ([skippable, zstd(b"one")].concat(), "one"),
+            ([bzip2(b"one"), bzip2(b"two")].concat(), "onetwo"),
+            ([&xz[..], &xz[..]].concat(), "oneone"),
         ];
         for (input, expected) in cases {
             assert_eq!(

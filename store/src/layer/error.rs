@@ -100,6 +100,9 @@ pub enum EntryError {
     /// Symbolic links on the way to the entry lead in a circle.
     #[error("too many levels of symbolic links")]
     Loop,
+    /// A symbolic link on the way to the entry leads nowhere, and may not.
+    #[error("a symbolic link on the way leads to `{}`, which does not exist", .0.display())]
+    DanglingLink(PathBuf),
     /// With all symbolic links resolved the path is longer than any that can be used.
     #[error("the path is too long")]
     LongPath,

@@ -17,6 +17,18 @@ pub struct Limits {
     /// The most bytes that each compressed byte may turn into, once 16 MiB came out; no limit
     /// when absent. Files of zeros reach 1,000 with gzip.
     pub expansion: Option<u64>,
+    /// What becomes of a symbolic link to nowhere that stands on the way to an entry.
+    pub dangling_links: DanglingLinks,
+}
+
+/// What becomes of a symbolic link to nowhere that stands on the way to an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DanglingLinks {
+    /// The directory that it points to is made: image layers are applied so.
+    #[default]
+    Made,
+    /// The stream is refused: docker unpacks archives so that are no layers.
+    Refused,
 }
 
 impl Default for Limits {
@@ -28,6 +40,7 @@ impl Default for Limits {
             attributes: 512 << 10,
             stream: None,
             expansion: None,
+            dangling_links: DanglingLinks::Made,
         }
     }
 }

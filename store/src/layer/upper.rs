@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::copy::copy_node;
 use super::error::{During, EntryError};
+use super::limits::DanglingLinks;
 use crate::metadata::without_overlay;
 use crate::sys::{self, Facts, Time};
 use crate::view::{
@@ -33,6 +34,7 @@ const NEW_DIRECTORY: Facts = Facts {
 pub(crate) struct Upper<'v> {
     root: Rc<OwnedFd>,
     lower: Option<&'v View>,
+    dangling: DanglingLinks,
     /// Times to set when nothing more is written into the directories, by their resolved paths.
     times: Vec<(PathBuf, Time)>,
 }
@@ -57,8 +59,14 @@ impl<'v> Upper<'v> {
         Self {
             root: Rc::new(root),
             lower: Some(lower),
+            dangling: DanglingLinks::Made,
             times: Vec::new(),
         }
+    }
+
+    /// Says what becomes of symbolic links to nowhere.
+    pub(crate) fn with_dangling(self, dangling: DanglingLinks) -> Self {
+        Self { dangling, ..self }
     }
 
     /// Hides everything of the lower layers.
@@ -81,24 +89,33 @@ impl<'v> Upper<'v> {
         let Place(mut levels) = self.root();
         let mut steps: VecDeque<OsString> = components(path);
         let mut links = 0;
+        // How many steps are left when the last link's target is reached.
+        let mut after_link = None;
         while let Some(step) = steps.pop_front() {
             if step == ".." {
                 levels.truncate(levels.len().saturating_sub(1).max(1));
-                continue;
-            }
-            match levels[levels.len() - 1]
-                .child(&step)
-                .during("look up a directory")?
-            {
-                Next::Level(level) => levels.push(level),
-                Next::Symlink(target) => {
-                    links += 1;
-                    if links > MOST_LINKS {
-                        return Err(EntryError::Loop);
+            } else {
+                match levels[levels.len() - 1]
+                    .child(&step)
+                    .during("look up a directory")?
+                {
+                    Next::Level(level) => levels.push(level),
+                    Next::Symlink(target) => {
+                        links += 1;
+                        if links > MOST_LINKS {
+                            return Err(EntryError::Loop);
+                        }
+                        after_link = after_link.or(Some(steps.len()));
+                        follow_link(&target, &mut levels, &mut steps);
                     }
-                    follow_link(&target, &mut levels, &mut steps);
+                    Next::Other => return Ok(None),
                 }
-                Next::Other => return Ok(None),
+            }
+            if after_link.is_some_and(|left| steps.len() <= left) {
+                after_link = None;
+                if self.dangling == DanglingLinks::Refused && levels[levels.len() - 1].is_new() {
+                    return Err(EntryError::DanglingLink(path_of(&levels)));
+                }
             }
             if path_length(&levels) > LONGEST_PATH {
                 return Err(EntryError::LongPath);
@@ -205,6 +222,11 @@ impl Level {
             .as_ref()
             .expect("the directory was made before")
             .as_fd()
+    }
+
+    /// Tells whether there is no such directory yet.
+    fn is_new(&self) -> bool {
+        self.upper.is_none() && self.lower.is_none()
     }
 
     fn child(&self, name: &OsStr) -> Result<Next, Errno> {
