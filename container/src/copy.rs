@@ -56,7 +56,7 @@ impl Containers {
         let snapshot = self.store().open_snapshot(id.as_str())?;
         match snapshot.mount(Durability::Durable) {
             MountKind::Overlay { lower, upper } => Ok((upper.map(|upper| upper.upper), lower)),
-            MountKind::Bind { .. } | MountKind::Tmpfs { .. } => Ok((None, Vec::new())),
+            _ => Ok((None, Vec::new())),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
@@ -35,6 +35,20 @@ impl Root {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// Makes a root of an open directory.
+    pub(crate) fn of(directory: &OwnedFd) -> io::Result<Self> {
+        Ok(Self(directory.try_clone()?))
+    }
+
+    /// Removes an empty directory whose parent is no link.
+    pub(crate) fn remove_directory(&self, path: &Path) -> Result<(), Errno> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::INVAL);
+        };
+        let parent = self.resolve(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)
     }
 
     /// Opens a path inside the root without following it out.
@@ -165,6 +179,12 @@ pub(crate) fn clone_tree(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, "", target, "", flags)
+}
+
+/// Detaches what is mounted at an open directory, the root of a mount.
+pub(crate) fn detach(mount: &OwnedFd) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)
 }
 
 /// Attaches an unattached mount read-only.

@@ -183,6 +183,9 @@ pub(crate) fn mount_extra(root: &Root, mounts: &[Mount]) -> Result<(), Error> {
     for mount in mounts {
         match &mount.kind {
             MountKind::Bind { source } => bind(root, source, &mount.target, mount.access)?,
+            MountKind::Within { inner, path } => {
+                mount_part(root, inner, path, &mount.target, mount.access)?;
+            }
             kind => mount_directory(root, kind, &mount.target, mount.access)?,
         }
     }
@@ -201,6 +204,40 @@ fn mount_directory(
         .and_then(|mount| mount.ok_or_else(|| Errno::INVAL.into()))
         .at_path(step(), path)?;
     attach_with(&mount, &target, access).at_path(step(), path)
+}
+
+/// Where a file system is attached while a part of it is copied: in the sandbox's own `/dev`.
+const HIDDEN: &str = "/dev/.mica-part";
+
+/// Mounts a file or directory of a file system that is not attached anywhere.
+fn mount_part(
+    root: &Root,
+    inner: &MountKind,
+    part: &Path,
+    path: &Path,
+    access: Access,
+) -> Result<(), Error> {
+    let step = || Step::Mount("the bind mount".to_string());
+    let hidden = root.mount_point(Path::new(HIDDEN), PointKind::Directory)?;
+    let whole = root::new_mount(inner)
+        .and_then(|mount| mount.ok_or_else(|| Errno::INVAL.into()))
+        .at_path(step(), path)?;
+    attach::attach(whole.as_fd(), hidden.as_fd()).at_path(step(), path)?;
+    let found = Root::of(&whole)
+        .and_then(|whole| Ok(whole.resolve(part, OFlags::PATH)?))
+        .at_path(Step::OpenBindSource, part)?;
+    let status = rustix::fs::fstat(&found).at_path(Step::OpenBindSource, part)?;
+    let kind = match FileType::from_raw_mode(status.st_mode) {
+        FileType::Directory => PointKind::Directory,
+        _ => PointKind::File,
+    };
+    let target = root.mount_point(path, kind)?;
+    attach::clone_tree(found.as_fd())
+        .map_err(io::Error::from)
+        .and_then(|tree| attach_with(&tree, &target, access))
+        .and_then(|()| Ok(attach::detach(&whole)?))
+        .and_then(|()| Ok(root.remove_directory(Path::new(HIDDEN))?))
+        .at_path(step(), path)
 }
 
 /// Binds a file or directory of the host onto a path inside the root.

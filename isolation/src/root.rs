@@ -42,7 +42,7 @@ pub(crate) fn mount_root(kind: &MountKind, mount_point: &Path) -> Result<Root, E
 /// Names a kind of mount as an error message does.
 pub(crate) fn describe(kind: &MountKind) -> &'static str {
     match kind {
-        MountKind::Bind { .. } => "the bind mount",
+        MountKind::Bind { .. } | MountKind::Within { .. } => "the bind mount",
         MountKind::Tmpfs { .. } => "tmpfs",
         MountKind::Overlay { .. } => "overlay",
     }
@@ -53,6 +53,8 @@ pub(crate) fn describe(kind: &MountKind) -> &'static str {
 pub(crate) fn new_mount(kind: &MountKind) -> io::Result<Option<OwnedFd>> {
     match kind {
         MountKind::Bind { source } => Ok(Some(attach::clone_path(source)?)),
+        // A part can be copied only of what is attached: see `mounts`.
+        MountKind::Within { .. } => Err(Errno::INVAL.into()),
         MountKind::Tmpfs { size, mode } => Ok(Some(new_tmpfs(*size, *mode)?)),
         MountKind::Overlay { lower, upper: None } if lower.len() == 1 => {
             // overlayfs wants two layers or an upper directory: one layer alone is that directory.

@@ -31,6 +31,13 @@ pub enum MountKind {
         /// The mode of its root directory.
         mode: u32,
     },
+    /// A file or directory inside another file system.
+    Within {
+        /// The file system.
+        inner: Box<MountKind>,
+        /// The absolute path in it; symbolic links on the way stay inside it.
+        path: PathBuf,
+    },
     /// Layers stacked by overlayfs.
     Overlay {
         /// The read-only directories, topmost first; at least one.
