@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mica_dockerfile::ignore::Matcher;
 use mica_dockerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Instruction};
-use mica_store::{FileType, Layer, Metadata};
+use mica_store::{Layer, Metadata};
 use tempfile::TempDir;
 
 use crate::cache::Ground;
@@ -18,6 +18,8 @@ use crate::error::ErrorKind;
 use crate::explain::Inputs;
 use crate::key::CacheKey;
 use crate::mode::Mode;
+use crate::owner::owner_ids;
+use crate::provenance::{Adding, Provenance, Unpack};
 use crate::sources::{Selected, Wildcards};
 use crate::stage::{StageBuild, Step};
 use crate::state::StageState;
@@ -34,9 +36,8 @@ pub(crate) struct Copying<'i> {
     pub(crate) exclude: &'i [String],
     pub(crate) link: bool,
     pub(crate) parents: bool,
-    /// Whether local archives are unpacked.
-    unpack: bool,
-    unsupported: Option<&'static str>,
+    /// What only ADD has.
+    pub(crate) add: Option<Adding<'i>>,
 }
 
 impl<'i> From<&'i CopyInstruction> for Copying<'i> {
@@ -51,8 +52,7 @@ impl<'i> From<&'i CopyInstruction> for Copying<'i> {
             exclude: &copy.exclude,
             link: copy.link,
             parents: copy.parents,
-            unpack: false,
-            unsupported: None,
+            add: None,
         }
     }
 }
@@ -69,8 +69,11 @@ impl<'i> From<&'i AddInstruction> for Copying<'i> {
             exclude: &add.exclude,
             link: add.link,
             parents: false,
-            unpack: add.unpack != Some(false),
-            unsupported: add.checksum.as_ref().map(|_| "ADD --checksum"),
+            add: Some(Adding {
+                checksum: add.checksum.as_deref(),
+                keep_git_dir: add.keep_git_dir,
+                unpack: add.unpack,
+            }),
         }
     }
 }
@@ -86,16 +89,32 @@ pub(crate) struct Resolved {
     /// Whether the layer is made as if nothing lay below it.
     pub(crate) link: bool,
     pub(crate) parents: bool,
-    pub(crate) unpack: bool,
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<Provenance>,
     /// Heredocs written out, kept until the copy is done.
     _written: Option<TempDir>,
+}
+
+impl Resolved {
+    /// A copy to some place, without any flag.
+    pub(crate) fn plain(destination: &str) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            into_directory: false,
+            owner: None,
+            mode: None,
+            link: false,
+            parents: false,
+            groups: Vec::new(),
+            _written: None,
+        }
+    }
 }
 
 /// Sources that came from one place.
 pub(crate) struct Group {
     pub(crate) source: Arc<ContextSource>,
     pub(crate) selected: Vec<Selected>,
+    pub(crate) unpack: Unpack,
     /// How many components of each path stand before the pivot of `--parents` and are not repeated.
     pub(crate) pivot: usize,
     /// What the content of each selected file comes to, once that was looked at.
@@ -123,9 +142,6 @@ impl StageBuild<'_, '_> {
         instruction: &Instruction,
         prefix: &str,
     ) -> Result<(), ErrorKind> {
-        if let Some(what) = copying.unsupported {
-            return Err(ErrorKind::Unsupported(what.into()));
-        }
         let name = format!("{prefix} {}", instruction.source);
         let origin = self.copy_origin(state, copying)?;
         if let Some((origin, ground)) = &origin
@@ -140,7 +156,13 @@ impl StageBuild<'_, '_> {
             name,
             created_by: history_text(copying, &resolved, &words),
             key,
-            files: Box::new(|| resolved.groups.iter().map(Group::files).collect()),
+            files: Box::new(|| {
+                resolved
+                    .groups
+                    .iter()
+                    .filter_map(Provenance::files)
+                    .collect()
+            }),
             origin: origin.map(|(origin, _)| origin),
             ground,
         };
@@ -162,7 +184,6 @@ impl StageBuild<'_, '_> {
             Matcher::new(&exclude).map_err(|error| ErrorKind::Pattern(error.to_string()))?;
         let written = expand(copying.destination)?;
         let mut resolved = Resolved {
-            destination: state.absolute(&written),
             into_directory: names_directory(&written),
             owner: copying.chown.map(expand).transpose()?,
             mode: copying
@@ -173,9 +194,7 @@ impl StageBuild<'_, '_> {
                 .transpose()?,
             link: copying.link,
             parents: copying.parents,
-            unpack: copying.unpack,
-            groups: Vec::new(),
-            _written: None,
+            ..Resolved::plain(&state.absolute(&written))
         };
         let mut words = Vec::new();
         let mut heredocs = Vec::new();
@@ -187,7 +206,10 @@ impl StageBuild<'_, '_> {
                 }
                 CopySource::Path(path) => {
                     let path = expand(path)?;
-                    resolved.groups.push(self.group(copying, &path, &exclude)?);
+                    let checksum = copying.add.as_ref().and_then(|add| add.checksum);
+                    let checksum = checksum.map(expand).transpose()?;
+                    let found = self.provenance(copying, &path, &exclude, checksum)?;
+                    resolved.groups.push(found);
                     words.push(path);
                 }
             }
@@ -197,17 +219,13 @@ impl StageBuild<'_, '_> {
         Ok((words, resolved))
     }
 
-    fn group(
+    /// Selects files that a path or pattern names.
+    pub(crate) fn group(
         &self,
         copying: &Copying<'_>,
         path: &str,
         exclude: &Matcher,
     ) -> Result<Group, ErrorKind> {
-        if copying.name == "ADD" && is_remote(path) {
-            return Err(ErrorKind::Unsupported(format!(
-                "ADD of the remote source {path}"
-            )));
-        }
         let source = match copying.from {
             Some(from) => self.open_source(from)?,
             None => self.engine.open_context()?,
@@ -224,9 +242,14 @@ impl StageBuild<'_, '_> {
             Wildcards::Single
         };
         let selected = source.select(&path, exclude, wildcards)?;
+        let unpack = match &copying.add {
+            Some(add) if add.unpack != Some(false) => Unpack::Yes,
+            _ => Unpack::No,
+        };
         Ok(Group {
             source,
             selected,
+            unpack,
             pivot: pivot.split('/').filter(|part| !part.is_empty()).count(),
             contents: Vec::new(),
         })
@@ -255,12 +278,13 @@ impl StageBuild<'_, '_> {
         let source = Arc::new(ContextSource::written(directory.path(), Owners::Root)?);
         for heredoc in heredocs {
             let selected = source.select(&heredoc.name, &Matcher::default(), Wildcards::None)?;
-            resolved.groups.push(Group {
+            resolved.groups.push(Provenance::Files(Group {
                 source: Arc::clone(&source),
                 selected,
+                unpack: Unpack::No,
                 pivot: 0,
                 contents: Vec::new(),
-            });
+            }));
         }
         resolved._written = Some(directory);
         Ok(())
@@ -274,24 +298,19 @@ impl StageBuild<'_, '_> {
         ground: Ground,
     ) -> Result<(CacheKey, Inputs), ErrorKind> {
         let mut digests = Vec::new();
-        for group in &mut resolved.groups {
-            let (digest, contents) = self.selection_digest(&group.source, &group.selected)?;
-            digests.push(digest.to_string());
-            group.contents = contents;
+        for provenance in &mut resolved.groups {
+            digests.push(self.provenance_digest(provenance)?);
         }
+        let yes = |flag: bool| if flag { "yes" } else { "no" };
         Ok(ground
             .key("copy", &state.key)
             .text("instruction", copying.name)
             .text("destination", &resolved.destination)
-            .text(
-                "directory",
-                if resolved.into_directory { "yes" } else { "no" },
-            )
+            .text("directory", yes(resolved.into_directory))
             .list("owner", resolved.owner.as_deref())
             .text("mode", &format!("{:?}", resolved.mode))
-            .text("link", if resolved.link { "yes" } else { "no" })
-            .text("parents", if resolved.parents { "yes" } else { "no" })
-            .text("unpack", if resolved.unpack { "yes" } else { "no" })
+            .text("link", yes(resolved.link))
+            .text("parents", yes(resolved.parents))
             .list("sources", digests.iter().map(String::as_str))
             .list("named", named_parents(resolved).iter().map(String::as_str))
             .finish_with_inputs())
@@ -304,7 +323,7 @@ impl StageBuild<'_, '_> {
         let owner = resolved
             .owner
             .as_deref()
-            .map(|owner| owner_ids(&image, owner))
+            .map(|owner| owner_ids(image.merged(), owner))
             .transpose()?;
         let mut destination = match resolved.link {
             true => Destination::new(layer.path(), &[])?,
@@ -318,52 +337,18 @@ impl StageBuild<'_, '_> {
         destination.made = Metadata::new(mode, uid, gid);
         let mut copier = Copier::new(self.engine.store, destination, owner, resolved);
         copier.prepare()?;
-        for group in &resolved.groups {
+        for provenance in &resolved.groups {
+            let fetched = self.fetched(provenance)?;
+            let group = match (provenance, &fetched) {
+                (Provenance::Files(group), _) | (_, Some(group)) => group,
+                (_, None) => unreachable!("what is no file here was fetched"),
+            };
             for selected in &group.selected {
                 copier.copy(group, selected)?;
             }
         }
         copier.finish()?;
         Ok(layer.commit()?)
-    }
-
-    /// Puts what a `--mount=type=bind` shows into a directory of its own.
-    pub(crate) fn materialise(
-        &self,
-        source: &Arc<ContextSource>,
-        path: &str,
-        into: &Path,
-    ) -> Result<std::path::PathBuf, ErrorKind> {
-        let selected = source.select(path, &Matcher::default(), Wildcards::None)?;
-        let name = selected.first().map(|selected| selected.root.file_type);
-        let inner = match name {
-            Some(FileType::Directory) => "/root".to_owned(),
-            _ => format!("/root/{}", path.rsplit('/').next().unwrap_or("file")),
-        };
-        let group = Group {
-            source: Arc::clone(source),
-            selected,
-            pivot: 0,
-            contents: Vec::new(),
-        };
-        let resolved = Resolved {
-            destination: inner.clone(),
-            into_directory: false,
-            owner: None,
-            mode: None,
-            link: false,
-            parents: false,
-            unpack: false,
-            groups: Vec::new(),
-            _written: None,
-        };
-        let destination = Destination::new(into, &[])?;
-        let mut copier = Copier::new(self.engine.store, destination, None, &resolved);
-        for selected in &group.selected {
-            copier.copy(&group, selected)?;
-        }
-        copier.finish()?;
-        Ok(into.join(inner.trim_start_matches('/')))
     }
 
     /// WORKDIR: remembers the directory, and makes it where it is missing.
@@ -400,7 +385,7 @@ impl StageBuild<'_, '_> {
             let lower = state.stack()?.lower_directories();
             let mut destination = Destination::new(layer.path(), &lower)?;
             if destination.lookup(Path::new(&path))?.is_none() {
-                let (uid, gid) = owner_ids(&destination, &user)?;
+                let (uid, gid) = owner_ids(destination.merged(), &user)?;
                 destination.made = Metadata::new(0o755, uid, gid);
                 destination.directory(Path::new(&path))?;
             }
@@ -419,12 +404,6 @@ pub(crate) fn ground(link: bool, owner: Option<&str>) -> Ground {
     }
 }
 
-fn is_remote(path: &str) -> bool {
-    ["http://", "https://", "git@", "git://", "ssh://"]
-        .iter()
-        .any(|scheme| path.starts_with(scheme))
-}
-
 /// Tells whether a destination is written as a directory: with a slash, `.` or `..` at its end.
 fn names_directory(path: &str) -> bool {
     path.ends_with('/') || matches!(path.rsplit('/').next(), Some("." | ".."))
@@ -436,7 +415,10 @@ fn named_parents(resolved: &Resolved) -> Vec<String> {
         return Vec::new();
     }
     let mut paths = Vec::new();
-    for group in &resolved.groups {
+    for provenance in &resolved.groups {
+        let Provenance::Files(group) = provenance else {
+            continue;
+        };
         let below = group
             .selected
             .iter()
@@ -455,52 +437,4 @@ fn history_text(copying: &Copying<'_>, resolved: &Resolved, words: &[String]) ->
         text.push_str(&format!(" --chmod={mode}"));
     }
     format!("{text} {} # buildkit", words.join(" "))
-}
-
-/// Looks `user[:group]` up in the image. Without a group, a user's name stands for the user's own
-/// group, and a number for the group of that number.
-fn owner_ids(image: &Destination, owner: &str) -> Result<(u32, u32), ErrorKind> {
-    let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
-    let (uid, own_group) = match user.parse() {
-        Ok(number) => (number, number),
-        Err(_) if user.is_empty() => (0, 0),
-        Err(_) => {
-            let fields = database_line(image, user, "user", "/etc/passwd")?;
-            (number(&fields, 2), number(&fields, 3))
-        }
-    };
-    let gid = match group.parse() {
-        Ok(number) => number,
-        Err(_) if group.is_empty() => own_group,
-        Err(_) => number(&database_line(image, group, "group", "/etc/group")?, 2),
-    };
-    Ok((uid, gid))
-}
-
-/// Finds the line of a name in `/etc/passwd` or `/etc/group` and splits it into fields.
-fn database_line(
-    image: &Destination,
-    name: &str,
-    kind: &'static str,
-    file: &'static str,
-) -> Result<Vec<String>, ErrorKind> {
-    let text = image.read(file)?.unwrap_or_default();
-    let line = text
-        .lines()
-        .find(|line| line.split(':').next() == Some(name));
-    match line {
-        Some(line) => Ok(line.split(':').map(str::to_owned).collect()),
-        None => Err(ErrorKind::Owner {
-            kind,
-            name: name.to_owned(),
-            file,
-        }),
-    }
-}
-
-fn number(fields: &[String], index: usize) -> u32 {
-    fields
-        .get(index)
-        .and_then(|field| field.parse().ok())
-        .unwrap_or(0)
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use mica_store::{Entry, FileType, Follow, Metadata, Store};
 use tempfile::TempDir;
 
-use crate::context::{ContextSource, Owners};
+use crate::context::{ContextSource, Owners, archive_limits};
 use crate::copy::{Group, Resolved};
 use crate::destination::Destination;
 use crate::error::ErrorKind;
 use crate::mode::Mode;
 use crate::parallel;
+use crate::provenance::Unpack;
 use crate::sources::{Selected, Wildcards};
 
 /// Puts sources into a layer, with the owner and mode that the instruction asks for.
@@ -82,7 +83,7 @@ impl<'c> Copier<'c> {
         if selected.root.file_type == FileType::Directory {
             return self.copy_directory(&group.source, selected, &target);
         }
-        if self.resolved.unpack && self.unpack(&group.source, &selected.root)? {
+        if group.unpack == Unpack::Yes && self.unpack(&group.source, &selected.root)? {
             return Ok(());
         }
         let parent = target.parent().unwrap_or(Path::new("/"));
@@ -249,6 +250,10 @@ impl<'c> Copier<'c> {
         if source.owners == Owners::Root {
             (metadata.uid, metadata.gid) = (0, 0);
         }
+        if let Some(facts) = source.facts {
+            metadata.mode = facts.mode;
+            metadata.modified = Some(facts.modified);
+        }
         if let Some((uid, gid)) = self.owner {
             (metadata.uid, metadata.gid) = (uid, gid);
         }
@@ -267,7 +272,7 @@ impl<'c> Copier<'c> {
             return Ok(false);
         }
         let directory = temporary_directory(self.store)?;
-        mica_store::apply_onto(directory.path(), file, &mica_store::Limits::default())?;
+        mica_store::apply_onto(directory.path(), file, &archive_limits())?;
         let unpacked = ContextSource::written(directory.path(), Owners::Keep)?;
         let everything = mica_dockerfile::ignore::Matcher::default();
         let mode = self.mode.take();

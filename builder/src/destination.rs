@@ -59,15 +59,9 @@ impl Destination {
         Ok(self.merged.lookup(path, Follow::All)?)
     }
 
-    /// Returns the file behind a path of the merged view.
-    pub(crate) fn read(&self, path: &str) -> Result<Option<String>, ErrorKind> {
-        let Some(entry) = self.lookup(Path::new(path))? else {
-            return Ok(None);
-        };
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut self.merged.open(&entry)?, &mut text)
-            .map_err(ErrorKind::io("read", path))?;
-        Ok(Some(text))
+    /// Returns the merged view of the layers below and what was written so far.
+    pub(crate) fn merged(&self) -> &View {
+        &self.merged
     }
 
     /// Makes a directory and those above it where they are missing; returns its path with all

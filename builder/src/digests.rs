@@ -19,6 +19,7 @@ use crate::copy::Group;
 use crate::error::ErrorKind;
 use crate::explain::{FileList, ListedFile, fingerprint};
 use crate::parallel;
+use crate::provenance::Unpack;
 use crate::sources::{Selected, Wildcards};
 use crate::stage::StageBuild;
 
@@ -96,6 +97,7 @@ impl StageBuild<'_, '_> {
         let group = Group {
             source: Arc::clone(source),
             selected,
+            unpack: Unpack::No,
             pivot: 0,
             contents,
         };
@@ -220,7 +222,10 @@ fn file_digests(
     source: &ContextSource,
     entries: &[&Entry],
 ) -> Result<Vec<Option<Digest>>, ErrorKind> {
-    let known = remembered(store, &source.identity)?;
+    let known = match &source.identity {
+        Some(identity) => remembered(store, identity)?,
+        None => HashMap::new(),
+    };
     let mut digests: Vec<Option<Digest>> = Vec::with_capacity(entries.len());
     let mut unknown = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -236,7 +241,9 @@ fn file_digests(
     for (index, digest) in read_all(source, entries, &unknown)? {
         digests[index] = Some(digest);
     }
-    remember(store, &source.identity, known, entries, &digests)?;
+    if let Some(identity) = &source.identity {
+        remember(store, identity, known, entries, &digests)?;
+    }
     Ok(digests)
 }
 

@@ -1,5 +1,6 @@
 //! Running the stages that a target needs, each on a thread of its own.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Scope};
@@ -19,7 +20,7 @@ use crate::image;
 use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
-use crate::request::{BaseImages, BuildRequest};
+use crate::request::{BaseImages, BuildRequest, NamedContext};
 use crate::seal::{BuiltLayer, HashingTime};
 use crate::slots::{Limits, Slots};
 use crate::stage::StageBuild;
@@ -94,8 +95,8 @@ fn attempt(
     let globals = GlobalArguments::new(request, dockerfile)?;
     let base =
         |index: usize| globals.expand(&dockerfile.stages[index].base, dockerfile.directives.escape);
-    let replaced = |name: &str| request.named_contexts.contains_key(name);
-    let plan = Plan::new(dockerfile, request.target.as_deref(), base, replaced)
+    let renamed = |name: &str| renamed(request, name).map(str::to_owned);
+    let plan = Plan::new(dockerfile, request.target.as_deref(), base, renamed)
         .map_err(|error| error.at(None))?;
     let now = globals
         .epoch()
@@ -116,6 +117,7 @@ fn attempt(
         context: OnceLock::new(),
         lanes: Lanes::default(),
         behind: Behind::default(),
+        named_contexts: Mutex::new(HashMap::new()),
         sealing: Mutex::new(Vec::new()),
         layers: Mutex::new(Vec::new()),
         source: Subject::of(request).source(),
@@ -172,6 +174,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) lanes: Lanes,
     /// Where what they leave is removed.
     pub(crate) behind: Behind,
+    /// The named contexts that are no images, opened by the first step that reads them.
+    pub(crate) named_contexts: Mutex<HashMap<String, Arc<ContextSource>>>,
     /// How many commands may run at once.
     pub(crate) slots: Slots,
     /// What was found and done, for those who keep it.
@@ -282,8 +286,7 @@ impl Engine<'_> {
 
     /// Finds the stage that a `FROM` in stage `index` means.
     pub(crate) fn base_stage(&self, index: usize, base: &str) -> Option<usize> {
-        let replaced = self.request.named_contexts.contains_key(base);
-        earlier_stage(self.dockerfile, index, base).filter(|_| !replaced)
+        earlier_stage(self.dockerfile, index, renamed(self.request, base)?)
     }
 
     /// Finds the stage that a `--from` in stage `index` means.
@@ -292,9 +295,9 @@ impl Engine<'_> {
         index: usize,
         from: &str,
     ) -> Result<Option<usize>, ErrorKind> {
-        match self.request.named_contexts.contains_key(from) {
-            true => Ok(None),
-            false => copied_stage(self.dockerfile, index, from),
+        match renamed(self.request, from) {
+            None => Ok(None),
+            Some(name) => copied_stage(self.dockerfile, index, name),
         }
     }
 
@@ -343,6 +346,16 @@ impl Engine<'_> {
                 text: format!("cannot remove the build's network: {error}"),
             });
         }
+    }
+}
+
+/// Returns what a name means among the stages: itself, or what `--build-context` puts in its place;
+/// `None` when that is no stage.
+fn renamed<'n>(request: &'n BuildRequest, name: &'n str) -> Option<&'n str> {
+    match request.named_contexts.get(name) {
+        None => Some(name),
+        Some(NamedContext::Stage(stage)) => Some(stage),
+        Some(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ use mica_oci::{Digest, PlatformError, ReferenceError};
 use mica_store::StoreError;
 
 use crate::exchange::ExchangeError;
+use crate::remote::RemoteError;
 
 /// A failed build: what happened and the text it happened at.
 #[derive(Debug, thiserror::Error)]
@@ -155,9 +156,53 @@ pub enum ErrorKind {
     /// A secret that a step requires was not given.
     #[error("secret {0}: not found")]
     SecretMissing(String),
-    /// What an instruction asks for is not built yet.
-    #[error("{0} is not supported yet")]
-    Unsupported(String),
+    /// A source from the network could not be had.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A step asks for more than the caller allows.
+    #[error("{entitlement} is not allowed")]
+    NotAllowed {
+        /// What `--allow` would take.
+        entitlement: String,
+    },
+    /// No keys were given for a `--mount=type=ssh` that is required.
+    #[error("no SSH key \"{0}\" forwarded from the client")]
+    SshMissing(String),
+    /// An agent for `--ssh` could not be started or does not take a key.
+    #[error("cannot {action} for --ssh {id}: {problem}")]
+    Ssh {
+        /// What was attempted.
+        action: &'static str,
+        /// The id.
+        id: String,
+        /// Why it failed.
+        problem: String,
+    },
+    /// A required device is unknown.
+    #[error("device {name} is required but no CDI specification has it")]
+    DeviceMissing {
+        /// The name.
+        name: String,
+        /// The names that are known.
+        known: Vec<String>,
+    },
+    /// A CDI specification cannot be read.
+    #[error("cannot read the CDI specification {}", path.display())]
+    DeviceSpecification {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A step for another platform than this machine's could not be started.
+    #[error("cannot run \"{command}\": it is for {platform}, and this machine does not run that")]
+    Foreign {
+        /// The command.
+        command: String,
+        /// The step's platform.
+        platform: String,
+    },
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {

@@ -20,6 +20,7 @@ mod context;
 mod copy;
 mod copy_files;
 mod destination;
+mod devices;
 mod digests;
 mod engine;
 mod error;
@@ -35,19 +36,25 @@ mod lanes;
 mod ledger;
 mod metadata;
 mod mode;
+mod mount_sources;
 mod mounts;
 mod narrate;
 mod origin;
+mod owner;
 mod parallel;
 mod place;
 mod plan;
+mod provenance;
+mod remote;
 mod request;
 mod run;
 mod seal;
 mod slots;
 mod sources;
+mod ssh;
 mod stage;
 mod state;
+mod tree;
 mod usage;
 mod variables;
 
@@ -64,9 +71,13 @@ pub use exchange::{
 };
 pub use explain::{Change, FileChange, FileChangeKind, FileChanges, Miss, Reason};
 pub use kept::forget_failures;
+pub use remote::{
+    Answer, Checkout, Commit, Download, DownloadRequest, Downloads, GitPlace, GitReference,
+    GitReferenceError, RemoteError, RemoteFile, Repositories, Want, redacted,
+};
 pub use request::{
-    BaseImages, BuildRequest, CachePolicy, DockerfileSource, NamedContext, NetworkMode, Sandbox,
-    SecretSource,
+    BaseImages, BuildRequest, CachePolicy, DockerfileSource, Entitlements, NamedContext,
+    NetworkMode, Sandbox, SecretSource, SshSource,
 };
 pub use usage::{CacheEntry, CacheKind, Kept, Pruned, prune, usage};
 pub use variables::predefined_arguments;

@@ -1,11 +1,12 @@
 //! What is mounted into a RUN step: the files every step gets, and `--mount`.
 
+use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mica_dockerfile::{CacheSharing, Mount as Declared, MountKind as DeclaredKind, RunInstruction};
+use mica_dockerfile::{Mount as Declared, MountKind as DeclaredKind, RunInstruction};
 use mica_oci::{Access, Mount, MountKind};
 use mica_store::{InitEntry, InitKind};
 use tempfile::TempDir;
@@ -13,8 +14,9 @@ use tempfile::TempDir;
 use crate::context::ContextSource;
 use crate::copy::Group;
 use crate::error::ErrorKind;
-use crate::request::{BuildRequest, Sandbox, SecretSource};
+use crate::request::{BuildRequest, NetworkMode, Sandbox, SecretSource};
 use crate::run::{bind, hostname};
+use crate::ssh::Agent;
 use crate::stage::StageBuild;
 use crate::state::StageState;
 use crate::variables::expand;
@@ -35,6 +37,9 @@ const TRUST_VARIABLES: [&str; 8] = [
     "CARGO_HTTP_CAINFO",
 ];
 
+/// The variable by which programs find an agent.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
 /// The files that every step gets: name service and, where asked for, a script and certificates.
 pub(crate) struct StepFiles {
     directory: TempDir,
@@ -46,6 +51,7 @@ impl StepFiles {
     /// Writes the files of a step.
     pub(crate) fn new(
         request: &BuildRequest,
+        network: NetworkMode,
         script: Option<&(String, String)>,
     ) -> Result<Self, ErrorKind> {
         let settings = &request.sandbox;
@@ -61,7 +67,11 @@ impl StepFiles {
             script: script.map(|(name, _)| name.clone()),
             ca_bundle: settings.ca_bundle.clone(),
         };
-        files.write("resolv.conf", &settings.resolv_conf, 0o644)?;
+        let resolv_conf = match network {
+            NetworkMode::Host => &settings.host_resolv_conf,
+            NetworkMode::Bridge | NetworkMode::None => &settings.resolv_conf,
+        };
+        files.write("resolv.conf", resolv_conf, 0o644)?;
         files.write("hosts", &hosts(settings, hostname), 0o644)?;
         files.write("hostname", &format!("{hostname}\n"), 0o644)?;
         if let Some((_, content)) = script {
@@ -120,7 +130,7 @@ fn hosts(settings: &Sandbox, hostname: &str) -> String {
 }
 
 /// The mount points that the Init layer has to provide, so that no layer ever holds them.
-pub(crate) fn init_entries(mounts: &[Mount]) -> Vec<InitEntry> {
+pub(crate) fn init_entries(mounts: &[Mount], parts: &Prepared) -> Vec<InitEntry> {
     let directory = |path: &str| InitEntry {
         path: path.into(),
         kind: InitKind::Directory { mode: 0o755 },
@@ -133,7 +143,10 @@ pub(crate) fn init_entries(mounts: &[Mount]) -> Vec<InitEntry> {
         .iter()
         .filter(|mount| !mount.target.starts_with("/dev"))
     {
-        let is_file = matches!(&mount.kind, MountKind::Bind { source } if !source.is_dir());
+        let is_file = match &mount.kind {
+            MountKind::Bind { source } => !source.is_dir(),
+            _ => parts.files.contains(&mount.target),
+        };
         let kind = match is_file {
             true => InitKind::EmptyFile { mode: 0o644 },
             false => InitKind::Directory { mode: 0o755 },
@@ -167,6 +180,7 @@ impl StageBuild<'_, '_> {
             groups: Vec::new(),
             environment: Vec::new(),
         };
+        let mut agents = Vec::new();
         for flag in &run.mounts {
             let expand = |word: &str| match expand(word, &state.variables, self.escape()) {
                 Ok(value) => Ok(value),
@@ -174,14 +188,25 @@ impl StageBuild<'_, '_> {
                 Err(_) => unreachable!("expansion fails in one way only"),
             };
             let mount = flag.resolve(expand)?;
-            let target = target(state, &mount)?;
+            let target = target(state, &mount, agents.len())?;
             let (input, group) = self.mount_input(&mount, &target)?;
             mounts.inputs.push(input);
             mounts.groups.extend(group);
             if let Some(entry) = self.secret_variable(&mount)? {
                 mounts.environment.push(entry);
             }
+            if mount.kind == DeclaredKind::Ssh {
+                agents.push(target.display().to_string());
+            }
             mounts.mounts.push((mount, target));
+        }
+        // The first agent is the one that programs find.
+        if let Some(socket) = agents.first()
+            && state.variables.get(AGENT_VARIABLE).is_none()
+        {
+            mounts
+                .environment
+                .push(format!("{AGENT_VARIABLE}={socket}"));
         }
         Ok(mounts)
     }
@@ -202,7 +227,7 @@ impl StageBuild<'_, '_> {
             _ => (String::new(), None),
         };
         let input = format!(
-            "{} target={} id={:?} source={:?} from={:?} ro={} size={:?} mode={:?} uid={:?} gid={:?} env={:?} {content}",
+            "{} target={} id={:?} source={:?} from={:?} ro={} size={:?} mode={:?} uid={:?} gid={:?} env={:?} required={} {content}",
             mount.kind.name(),
             target.display(),
             mount.id,
@@ -214,11 +239,13 @@ impl StageBuild<'_, '_> {
             mount.uid,
             mount.gid,
             mount.env,
+            mount.required,
         );
         Ok((input, group))
     }
 
-    fn mount_source(&self, mount: &Declared) -> Result<Arc<ContextSource>, ErrorKind> {
+    /// Opens what a mount shows.
+    pub(crate) fn mount_source(&self, mount: &Declared) -> Result<Arc<ContextSource>, ErrorKind> {
         match &mount.from {
             Some(from) => self.open_source(from),
             None => self.engine.open_context(),
@@ -258,11 +285,11 @@ fn secret_id(mount: &Declared) -> String {
         .unwrap_or_default()
 }
 
-fn target(state: &StageState, mount: &Declared) -> Result<PathBuf, ErrorKind> {
+fn target(state: &StageState, mount: &Declared, agents: usize) -> Result<PathBuf, ErrorKind> {
     let target = match (&mount.target, mount.kind) {
         (Some(target), _) => state.absolute(target),
         (None, DeclaredKind::Secret) => format!("/run/secrets/{}", secret_id(mount)),
-        (None, DeclaredKind::Ssh) => "/run/buildkit/ssh_agent.0".to_owned(),
+        (None, DeclaredKind::Ssh) => format!("/run/buildkit/ssh_agent.{agents}"),
         (None, _) => {
             let problem = "--mount needs a target".to_owned();
             return Err(ErrorKind::Value {
@@ -285,10 +312,15 @@ fn target(state: &StageState, mount: &Declared) -> Result<PathBuf, ErrorKind> {
 }
 
 /// Mounts ready for a sandbox, with the temporary files and locks behind them.
+#[derive(Default)]
 pub(crate) struct Prepared {
     pub(crate) mounts: Vec<Mount>,
-    _files: Vec<TempDir>,
-    _locks: Vec<fs::File>,
+    /// Before the directories, as their sockets are in those.
+    pub(crate) agents: Vec<Agent>,
+    /// The targets of mounts that are files, where the host has no such file.
+    pub(crate) files: HashSet<PathBuf>,
+    pub(crate) directories: Vec<TempDir>,
+    pub(crate) locks: Vec<fs::File>,
 }
 
 impl RunMounts {
@@ -309,21 +341,14 @@ impl RunMounts {
 
     /// Makes what the mounts need on the host.
     pub(crate) fn prepare(&self, stage: &StageBuild<'_, '_>) -> Result<Prepared, ErrorKind> {
-        let mut prepared = Prepared {
-            mounts: Vec::new(),
-            _files: Vec::new(),
-            _locks: Vec::new(),
-        };
+        let mut prepared = Prepared::default();
         for (mount, target) in &self.mounts {
             match mount.kind {
                 DeclaredKind::Tmpfs => prepared.mounts.push(tmpfs(mount, target)),
                 DeclaredKind::Bind => stage.bind_mount(mount, target, &mut prepared)?,
                 DeclaredKind::Cache => stage.cache_mount(mount, target, &mut prepared)?,
                 DeclaredKind::Secret => stage.secret_mount(mount, target, &mut prepared)?,
-                DeclaredKind::Ssh if !mount.required => {}
-                DeclaredKind::Ssh => {
-                    return Err(ErrorKind::Unsupported("RUN --mount=type=ssh".into()));
-                }
+                DeclaredKind::Ssh => stage.ssh_mount(mount, target, &mut prepared)?,
             }
         }
         Ok(prepared)
@@ -342,7 +367,8 @@ fn tmpfs(mount: &Declared, target: &Path) -> Mount {
     }
 }
 
-fn access(mount: &Declared) -> Access {
+/// How a mount may be used.
+pub(crate) fn access(mount: &Declared) -> Access {
     if mount.read_only {
         Access::ReadOnly
     } else {
@@ -351,63 +377,6 @@ fn access(mount: &Declared) -> Access {
 }
 
 impl StageBuild<'_, '_> {
-    /// `type=bind`: a read-only overlay of the source's layers, entered at the source's path;
-    /// writes of a `rw` mount go to a scratch directory and are dropped.
-    fn bind_mount(
-        &self,
-        mount: &Declared,
-        target: &Path,
-        prepared: &mut Prepared,
-    ) -> Result<(), ErrorKind> {
-        let source = self.mount_source(mount)?;
-        let path = mount.source.as_deref().unwrap_or("/");
-        let copy = self.scratch_directory("bind-")?;
-        let inner = self.materialise(&source, path, copy.path())?;
-        prepared.mounts.push(bind(inner, target, access(mount)));
-        prepared._files.push(copy);
-        Ok(())
-    }
-
-    /// `type=cache`: a directory of the store that outlives the build.
-    fn cache_mount(
-        &self,
-        mount: &Declared,
-        target: &Path,
-        prepared: &mut Prepared,
-    ) -> Result<(), ErrorKind> {
-        let id = mount
-            .id
-            .clone()
-            .unwrap_or_else(|| target.display().to_string());
-        let name = mica_oci::Digest::of(id.as_bytes()).hex()[..32].to_owned();
-        let root = self.engine.store.root().join("cache/mounts");
-        fs::create_dir_all(&root).map_err(ErrorKind::io("create", &root))?;
-        let directory = match mount.sharing.unwrap_or_default() {
-            CacheSharing::Private => free_directory(&root, &name, prepared)?,
-            CacheSharing::Shared => root.join(&name),
-            CacheSharing::Locked => {
-                prepared
-                    ._locks
-                    .push(lock(&root.join(format!("{name}.lock")))?);
-                root.join(&name)
-            }
-        };
-        if !directory.exists() {
-            fs::create_dir_all(&directory).map_err(ErrorKind::io("create", &directory))?;
-            let mode = Permissions::from_mode(mount.mode.unwrap_or(0o755));
-            fs::set_permissions(&directory, mode)
-                .map_err(ErrorKind::io("change the mode of", &directory))?;
-            chown(&directory, mount.uid, mount.gid)
-                .map_err(ErrorKind::io("change the owner of", &directory))?;
-        }
-        let inner = match &mount.source {
-            Some(path) => directory.join(path.trim_start_matches('/')),
-            None => directory,
-        };
-        prepared.mounts.push(bind(inner, target, access(mount)));
-        Ok(())
-    }
-
     /// `type=secret`: a file in memory that goes with the step.
     fn secret_mount(
         &self,
@@ -433,35 +402,16 @@ impl StageBuild<'_, '_> {
         )
         .map_err(ErrorKind::io("change the owner of", &path))?;
         prepared.mounts.push(bind(path, target, access(mount)));
-        prepared._files.push(directory);
+        prepared.directories.push(directory);
         Ok(())
     }
 
-    fn scratch_directory(&self, prefix: &str) -> Result<TempDir, ErrorKind> {
+    /// Makes a directory in the run state, for what goes with a step.
+    pub(crate) fn scratch_directory(&self, prefix: &str) -> Result<TempDir, ErrorKind> {
         let root = &self.engine.request.sandbox.runroot;
         tempfile::Builder::new()
             .prefix(prefix)
             .tempdir_in(root)
             .map_err(ErrorKind::io("create a directory in", root))
     }
-}
-
-/// Waits for a file's lock.
-fn lock(path: &Path) -> Result<fs::File, ErrorKind> {
-    let file = fs::File::create(path).map_err(ErrorKind::io("create", path))?;
-    file.lock().map_err(ErrorKind::io("lock", path))?;
-    Ok(file)
-}
-
-/// Takes the first copy of a private cache that no other step uses.
-fn free_directory(root: &Path, name: &str, prepared: &mut Prepared) -> Result<PathBuf, ErrorKind> {
-    for number in 0_usize.. {
-        let path = root.join(format!("{name}.{number}.lock"));
-        let file = fs::File::create(&path).map_err(ErrorKind::io("create", &path))?;
-        if file.try_lock().is_ok() {
-            prepared._locks.push(file);
-            return Ok(root.join(format!("{name}.{number}")));
-        }
-    }
-    unreachable!("numbers do not run out")
 }

@@ -19,12 +19,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Finds the target and all that it needs. `base` gives the expanded base name of a stage;
-    /// `replaced` tells of a name that `--build-context` gives another meaning.
+    /// `renamed` gives the name of the stage that a name means; `None` when `--build-context` puts
+    /// something else in its place.
     pub(crate) fn new(
         dockerfile: &Dockerfile,
         target: Option<&str>,
         base: impl Fn(usize) -> Result<String, ErrorKind>,
-        replaced: impl Fn(&str) -> bool,
+        renamed: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ErrorKind> {
         let stages = &dockerfile.stages;
         let target = match target {
@@ -43,11 +44,11 @@ impl Plan {
         let mut bases = Vec::with_capacity(stages.len());
         for (index, stage) in stages.iter().enumerate() {
             let base = base(index)?;
-            let base = earlier_stage(dockerfile, index, &base).filter(|_| !replaced(&base));
+            let base = renamed(&base).and_then(|base| earlier_stage(dockerfile, index, &base));
             bases.push(base);
             let mut needs: Vec<_> = base.into_iter().collect();
-            for from in sources(stage).iter().filter(|from| !replaced(from)) {
-                needs.extend(copied_stage(dockerfile, index, from)?);
+            for from in sources(stage).iter().filter_map(|from| renamed(from)) {
+                needs.extend(copied_stage(dockerfile, index, &from)?);
             }
             edges.push(needs);
         }
@@ -140,7 +141,7 @@ mod tests {
     fn plan(text: &str, target: Option<&str>) -> Result<Vec<usize>, String> {
         let dockerfile = mica_dockerfile::parse(text).expect("the test's Dockerfile is valid");
         let base = |index: usize| Ok(dockerfile.stages[index].base.clone());
-        Plan::new(&dockerfile, target, base, |_| false)
+        Plan::new(&dockerfile, target, base, |name| Some(name.to_owned()))
             .map(|plan| plan.needed)
             .map_err(|e| e.to_string())
     }

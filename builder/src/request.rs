@@ -11,6 +11,7 @@ use mica_store::Image;
 
 use crate::event::{Event, StepId};
 use crate::exchange::{CacheExport, CacheSource, MountImport};
+use crate::remote::{Download, GitReference};
 
 /// Everything that decides a build's result, and how steps are run.
 #[derive(Clone, Debug)]
@@ -41,6 +42,10 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// `--ssh`, by id.
+    pub ssh: BTreeMap<String, SshSource>,
+    /// `--allow`: what steps may ask for that goes beyond the sandbox.
+    pub entitlements: Entitlements,
     /// How RUN steps are confined and connected.
     pub sandbox: Sandbox,
     /// The time that stands for now in everything the build writes.
@@ -63,6 +68,12 @@ pub enum NamedContext {
     Directory(PathBuf),
     /// An image.
     Image(Box<Image>),
+    /// A git repository, fetched when a step asks for it.
+    Git(Box<GitReference>),
+    /// A file or an archive over HTTP, fetched when a step asks for it.
+    Url(String),
+    /// A stage of the Dockerfile itself.
+    Stage(String),
 }
 
 /// Whether results of earlier builds are used.
@@ -85,6 +96,28 @@ pub enum SecretSource {
     Value(Vec<u8>),
 }
 
+/// Where the keys of a `--mount=type=ssh` are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SshSource {
+    /// At the socket of an agent.
+    Agent(PathBuf),
+    /// In files, which an agent of the build's own takes for as long as a step runs.
+    Keys(Vec<PathBuf>),
+}
+
+/// What steps may ask for that goes beyond the sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: the host's network.
+    pub host_network: bool,
+    /// `security.insecure`: all privileges.
+    pub insecure: bool,
+    /// `device`: any device.
+    pub all_devices: bool,
+    /// `device=NAME`: these devices.
+    pub devices: BTreeSet<String>,
+}
+
 /// How RUN steps are confined and connected.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -96,8 +129,10 @@ pub struct Sandbox {
     pub bridge_when_idle: WhenIdle,
     /// The network of steps that ask for none in particular.
     pub network: NetworkMode,
-    /// Name servers for `/etc/resolv.conf` of a step, as text.
+    /// `/etc/resolv.conf` of a step, as text.
     pub resolv_conf: String,
+    /// The same for a step in the host's network, where the host's own name servers answer.
+    pub host_resolv_conf: String,
     /// `--add-host`: address by name.
     pub hosts: BTreeMap<String, String>,
     /// A bundle of certificate authorities in PEM that steps trust; it leaves no trace.
@@ -108,6 +143,8 @@ pub struct Sandbox {
     pub resource_limits: Vec<ResourceLimit>,
     /// Limits on memory and CPU of each step.
     pub limits: CgroupLimits,
+    /// `--cgroup-parent`: the cgroup that those of the steps are made in.
+    pub cgroup_parent: Option<PathBuf>,
     /// How many steps may run at once.
     pub parallelism: usize,
     /// How much memory steps that run at once may need together, in bytes.
@@ -126,7 +163,7 @@ pub enum NetworkMode {
 }
 
 /// What a build asks of the program around it.
-pub trait BaseImages: Sync {
+pub trait BaseImages: Download {
     /// Finds an image in the store or pulls it. What a transfer does is told of `step`.
     fn image(
         &self,

@@ -15,6 +15,7 @@ use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
 
 use crate::cache::Ground;
 use crate::copy::Group;
+use crate::devices::{self, DeviceEdits};
 use crate::error::ErrorKind;
 use crate::event::{Event, StepId, Stream};
 use crate::explain::Inputs;
@@ -23,7 +24,7 @@ use crate::kept;
 use crate::key::CacheKey;
 use crate::lanes::NetworkLane;
 use crate::mounts::{RunMounts, StepFiles};
-use crate::request::{BuildRequest, NetworkMode};
+use crate::request::{BuildRequest, NetworkMode, Sandbox};
 use crate::stage::{StageBuild, Step};
 use crate::state::StageState;
 use crate::variables::proxies;
@@ -39,6 +40,9 @@ pub(crate) fn hostname(request: &BuildRequest) -> &str {
         .map_or(HOSTNAME, String::as_str)
 }
 
+/// `ENOEXEC`: the kernel knows no way to execute a file (execve(2)).
+const NO_EXECUTABLE: i32 = 8;
+
 /// How much of a failed command's output its error shows, in bytes.
 const OUTPUT_TAIL: usize = 4096;
 
@@ -52,6 +56,7 @@ struct Command {
     network: NetworkMode,
     security: RunSecurity,
     mounts: RunMounts,
+    devices: DeviceEdits,
 }
 
 impl StageBuild<'_, '_> {
@@ -76,9 +81,7 @@ impl StageBuild<'_, '_> {
     }
 
     fn command(&self, state: &StageState, run: &RunInstruction) -> Result<Command, ErrorKind> {
-        if !run.devices.is_empty() {
-            return Err(ErrorKind::Unsupported("RUN --device".into()));
-        }
+        let allowed = &self.engine.request.entitlements;
         let (words, script) = match run.script() {
             RunScript::Exec(words) => (words.clone(), None),
             RunScript::Shell(text) => (in_shell(state, &text), None),
@@ -87,17 +90,25 @@ impl StageBuild<'_, '_> {
                 (in_shell(state, &path), Some((name, content)))
             }
         };
+        let network = match run.network {
+            RunNetwork::Default => self.engine.request.sandbox.network,
+            RunNetwork::None => NetworkMode::None,
+            RunNetwork::Host => NetworkMode::Host,
+        };
+        if network == NetworkMode::Host && !allowed.host_network {
+            return Err(not_allowed("network.host"));
+        }
+        if run.security == RunSecurity::Insecure && !allowed.insecure {
+            return Err(not_allowed("security.insecure"));
+        }
         Ok(Command {
             shown: words.join(" "),
             words,
             script,
-            network: match run.network {
-                RunNetwork::Default => self.engine.request.sandbox.network,
-                RunNetwork::None => NetworkMode::None,
-                RunNetwork::Host => NetworkMode::Host,
-            },
+            network,
             security: run.security,
             mounts: self.run_mounts(state, run)?,
+            devices: devices::find(&run.devices, allowed)?,
         })
     }
 
@@ -109,11 +120,13 @@ impl StageBuild<'_, '_> {
     ) -> Result<Layer, ErrorKind> {
         let stack = state.stack()?;
         let _slot = self.engine.slots.take();
-        let files = StepFiles::new(self.engine.request, command.script.as_ref())?;
+        let script = command.script.as_ref();
+        let files = StepFiles::new(self.engine.request, command.network, script)?;
         let mut mounts = files.mounts();
         let prepared = command.mounts.prepare(self)?;
+        mounts.extend(command.devices.mounts.iter().cloned());
         mounts.extend(prepared.mounts.iter().cloned());
-        let init = crate::mounts::init_entries(&mounts);
+        let init = crate::mounts::init_entries(&mounts, &prepared);
         let snapshot = self
             .engine
             .store
@@ -166,10 +179,7 @@ impl StageBuild<'_, '_> {
     ) -> Result<(Exit, String), ErrorKind> {
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
-        let failed = |source| ErrorKind::Start {
-            command: shown.to_owned(),
-            source,
-        };
+        let failed = |source| self.not_started(shown, source);
         let sandbox = lane.lane.spawn(spec, &stdout_writer, &stderr_writer);
         let sandbox = sandbox.map_err(failed)?;
         drop((stdout_writer, stderr_writer));
@@ -191,6 +201,27 @@ impl StageBuild<'_, '_> {
             exit.map_err(failed)?,
             String::from_utf8_lossy(&tail).into_owned(),
         ))
+    }
+
+    /// A command for another kind of processor fails to start in its own way.
+    fn not_started(&self, shown: &str, source: mica_isolation::Error) -> ErrorKind {
+        let platform = &self.engine.request.platform;
+        let build_platform = &self.engine.request.build_platform;
+        let is_foreign = platform.architecture != build_platform.architecture;
+        match source {
+            mica_isolation::Error::Command { source, .. }
+                if is_foreign && source.raw_os_error() == Some(NO_EXECUTABLE) =>
+            {
+                ErrorKind::Foreign {
+                    command: shown.to_owned(),
+                    platform: platform.to_string(),
+                }
+            }
+            source => ErrorKind::Start {
+                command: shown.to_owned(),
+                source,
+            },
+        }
     }
 
     fn forward(
@@ -229,8 +260,10 @@ impl StageBuild<'_, '_> {
     ) -> SandboxSpec {
         let settings = &self.engine.request.sandbox;
         let insecure = command.security == RunSecurity::Insecure;
-        let cgroup = (settings.limits != CgroupLimits::default()).then(|| CgroupSpec {
-            path: PathBuf::from("mica").join(format!("build-{}", snapshot.id())),
+        let has_cgroup =
+            settings.limits != CgroupLimits::default() || settings.cgroup_parent.is_some();
+        let cgroup = has_cgroup.then(|| CgroupSpec {
+            path: cgroup_parent(settings).join(format!("build-{}", snapshot.id())),
             limits: settings.limits.clone(),
         });
         SandboxSpec {
@@ -260,6 +293,7 @@ impl StageBuild<'_, '_> {
         }
         env.extend(proxies(self.engine.request));
         env.extend(command.mounts.environment());
+        env.extend(command.devices.environment.iter().cloned());
         env.extend(StepFiles::trust(settings));
         Process {
             args: command.words.clone(),
@@ -319,7 +353,22 @@ fn run_key(state: &StageState, command: &Command) -> (CacheKey, Inputs) {
         .text("network", &format!("{:?}", command.network))
         .text("security", &format!("{:?}", command.security))
         .list("mounts", command.mounts.inputs().iter().map(String::as_str))
+        .list("devices", command.devices.names.iter().map(String::as_str))
         .finish_with_inputs()
+}
+
+fn not_allowed(entitlement: &str) -> ErrorKind {
+    ErrorKind::NotAllowed {
+        entitlement: entitlement.to_owned(),
+    }
+}
+
+/// Where the steps' cgroups are made: an absolute parent counts from each hierarchy's root.
+fn cgroup_parent(settings: &Sandbox) -> PathBuf {
+    match &settings.cgroup_parent {
+        Some(parent) => parent.strip_prefix("/").unwrap_or(parent).to_owned(),
+        None => PathBuf::from("mica"),
+    }
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), ErrorKind> {

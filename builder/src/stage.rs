@@ -146,6 +146,10 @@ impl StageBuild<'_, '_> {
             state.command_is_own = false;
             return Ok(state);
         }
+        if let Some(source) = self.engine.open_named(&name)? {
+            let title = format!("{} FROM {name}", self.prefix(1, 1 + self.own_layers(stage)));
+            return self.files_state(&name, &source, &platform, title);
+        }
         if name == "scratch" {
             return Ok(StageState::scratch(&platform));
         }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use mica_builder::RemoteError;
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::StoreError;
 
@@ -12,7 +13,7 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
         let hint = match (cause.downcast_ref(), registry_error(cause)) {
             (Some(error), _) => of_store(error),
             (_, Some(error)) => of_registry(error),
-            _ => None,
+            _ => cause.downcast_ref().and_then(of_remote),
         };
         if hint.is_some() {
             return hint;
@@ -20,6 +21,17 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
         current = cause.source();
     }
     None
+}
+
+/// Says what can be done about a source from the network.
+pub(crate) fn of_remote(error: &RemoteError) -> Option<String> {
+    match error {
+        RemoteError::NoGit { .. } => Some(
+            "git sources need the git program: install it, for instance with `apt-get install git`"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 /// The cause of a registry's error may be another one in a box.

@@ -274,6 +274,15 @@ pub enum RegistryError {
         #[source]
         source: Option<reqwest::Error>,
     },
+    /// What was sent could not be kept.
+    #[error("cannot keep the answer to {request}")]
+    Keep {
+        /// What was asked.
+        request: Box<RequestName>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The answer is not what the protocol asks for.
     #[error("{request}: {fault}")]
     Protocol {

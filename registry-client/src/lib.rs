@@ -20,6 +20,7 @@ mod credentials;
 mod download;
 mod endpoint;
 mod error;
+mod file;
 mod login;
 mod manifests;
 mod registry;
@@ -36,6 +37,7 @@ pub use config::{
 };
 pub use credentials::{CredentialSource, Credentials, Secret};
 pub use error::{ConnectFailure, Hint, ProtocolFault, RegistryError, RegistryReply, RequestName};
+pub use file::{FileAnswer, FileMethod, FileRequest};
 pub use login::{Authentication, LoginOutcome};
 pub use registry::Registry;
 pub use repository::Repository;

@@ -4,13 +4,17 @@
 //! meet. Dropping one removes its containers and fails the test if anything is left behind.
 
 mod command;
+mod git;
 mod host;
 mod machine;
 mod peers;
 mod runner;
+mod web;
 
 pub use command::{Finished, run, run_with_input};
+pub use git::GitServer;
 pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};
 pub use peers::{Registry, base_images, needs};
 pub use runner::{Outcome, Skip, Test, run_tests};
+pub use web::{Page, WebServer};

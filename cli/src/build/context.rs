@@ -1,10 +1,14 @@
 //! Finding the Dockerfile, the context and the ignore file, as docker does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use mica_builder::DockerfileSource;
+use mica_builder::{
+    DockerfileSource, Download, GitReferenceError, RemoteError, SecretSource, SshSource,
+};
+use mica_store::{Follow, Store, View};
 use tempfile::TempDir;
 
 /// Where a build reads from.
@@ -18,8 +22,18 @@ pub(crate) struct Context {
     pub(crate) path: Option<PathBuf>,
     /// The ignore file.
     pub(crate) ignore: Option<DockerfileSource>,
-    /// An archive's content, removed after the build.
-    _unpacked: Option<TempDir>,
+    /// What was fetched or unpacked, removed after the build.
+    pub(super) _held: Option<Held>,
+}
+
+/// Files that were made for one build.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held to be dropped")]
+pub(crate) enum Held {
+    /// An archive's content.
+    Unpacked(TempDir),
+    /// A commit's files.
+    Checkout(mica_builder::Checkout),
 }
 
 /// Why there is nothing to build.
@@ -31,9 +45,18 @@ pub(crate) enum ContextError {
     /// The path is no directory.
     #[error("unable to prepare context: \"{}\" is not a directory", .0.display())]
     NotDirectory(PathBuf),
-    /// The context lies on the network.
-    #[error("a context from the network ({0}) is not supported yet")]
-    Remote(String),
+    /// The context lies on the network and could not be had.
+    #[error("unable to prepare context: cannot fetch {address}")]
+    Remote {
+        /// The address, without a password.
+        address: String,
+        /// Why.
+        #[source]
+        source: RemoteError,
+    },
+    /// The address contradicts itself.
+    #[error("unable to prepare context: invalid git reference")]
+    Reference(#[from] GitReferenceError),
     /// Both the context and the Dockerfile are to come from standard input.
     #[error("invalid argument: can't use stdin for both build context and dockerfile")]
     StdinTwice,
@@ -58,46 +81,84 @@ pub(crate) enum ContextError {
         #[source]
         source: io::Error,
     },
-    /// The archive on standard input is broken.
-    #[error("cannot unpack the context from standard input")]
+    /// A file of a fetched or unpacked context could not be read.
+    #[error("failed to read dockerfile: open {0}: no such file or directory")]
+    NoDockerfile(String),
+    /// The archive is broken.
+    #[error("cannot unpack the context")]
     Archive(#[source] mica_store::StoreError),
+    /// The files of a fetched or unpacked context could not be read.
+    #[error("cannot read the context")]
+    Files(#[source] mica_store::StoreError),
 }
 
-const REMOTE: [&str; 5] = ["http://", "https://", "git://", "git@", "github.com/"];
+/// Where contexts from the network come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Remotes<'r> {
+    /// Where they are kept.
+    pub(crate) store: &'r Store,
+    /// Who asks the servers.
+    pub(crate) client: &'r dyn Download,
+    /// Logins.
+    pub(crate) secrets: &'r BTreeMap<String, SecretSource>,
+    /// Keys.
+    pub(crate) ssh: &'r BTreeMap<String, SshSource>,
+}
 
-/// Opens `context` (a directory, or `-` for standard input) and `file` (`-f`).
-pub(crate) fn open(context: &str, file: Option<&str>) -> Result<Context, ContextError> {
-    if REMOTE.iter().any(|prefix| context.starts_with(prefix)) {
-        return Err(ContextError::Remote(context.to_owned()));
-    }
+/// Opens `context` (a directory, an archive, an address, or `-` for standard input) and `file`
+/// (`-f`).
+pub(crate) fn open(
+    context: &str,
+    file: Option<&str>,
+    remotes: &Remotes<'_>,
+) -> Result<Context, ContextError> {
     if context == "-" {
         return from_stdin(file);
     }
     let directory = PathBuf::from(context);
-    let directory = directory
-        .canonicalize()
-        .map_err(|_| ContextError::NotFound(directory))?;
-    if !directory.is_dir() {
-        return Err(ContextError::NotDirectory(directory));
+    if directory.is_dir() {
+        let resolved = directory.canonicalize();
+        let directory = resolved.map_err(|_| ContextError::NotFound(directory))?;
+        return in_directory(directory, file, remotes);
     }
-    let context = in_directory(directory, file)?;
-    Ok(context)
+    if let Some(opened) = remotes.open(context, file)? {
+        return Ok(opened);
+    }
+    let failed = |source| ContextError::Io {
+        action: "read the context",
+        source,
+    };
+    let Ok(mut archive) = fs::File::open(&directory) else {
+        return Err(ContextError::NotFound(directory));
+    };
+    match mica_store::is_archive(&mut archive).map_err(failed)? {
+        true => unpacked(archive, file),
+        false => Err(ContextError::NotDirectory(directory)),
+    }
 }
 
-fn in_directory(directory: PathBuf, file: Option<&str>) -> Result<Context, ContextError> {
-    if file == Some("-") {
-        let text = read_stdin()?;
+fn in_directory(
+    directory: PathBuf,
+    file: Option<&str>,
+    remotes: &Remotes<'_>,
+) -> Result<Context, ContextError> {
+    let elsewhere = match file {
+        Some("-") => Some(read_stdin()?),
+        Some(url) if is_url(url) => Some(remotes.read(url)?),
+        _ => None,
+    };
+    if let Some(text) = elsewhere {
         let ignore = read_ignore(&directory, None)?;
         let dockerfile = DockerfileSource {
             name: "Dockerfile".into(),
-            text: text_of(text, "-")?,
+            text: text_of(text, file.unwrap_or_default())?,
         };
         return Ok(Context {
             directory: Some(directory),
             dockerfile,
             path: None,
             ignore,
-            _unpacked: None,
+            _held: None,
         });
     }
     let path = dockerfile_path(&directory, file);
@@ -118,7 +179,7 @@ fn in_directory(directory: PathBuf, file: Option<&str>) -> Result<Context, Conte
         dockerfile,
         path: Some(path),
         ignore,
-        _unpacked: None,
+        _held: None,
     })
 }
 
@@ -193,18 +254,80 @@ fn from_stdin(file: Option<&str>) -> Result<Context, ContextError> {
             dockerfile,
             path: None,
             ignore: None,
-            _unpacked: None,
+            _held: None,
         });
     }
-    let unpacked = tempfile::tempdir().map_err(failed("make a temporary directory"))?;
+    unpacked(spooled, file)
+}
+
+/// A context that is the content of an archive.
+pub(super) fn unpacked(archive: fs::File, file: Option<&str>) -> Result<Context, ContextError> {
+    let failed = |action| move |source| ContextError::Io { action, source };
+    let directory = tempfile::tempdir().map_err(failed("make a temporary directory"))?;
     let limits = mica_store::Limits::default();
-    mica_store::apply_onto(unpacked.path(), spooled, &limits).map_err(ContextError::Archive)?;
-    let directory = unpacked.path().to_owned();
-    let file = file.map(|file| directory.join(file).display().to_string());
-    let mut context = in_directory(directory, file.as_deref())?;
-    context.path = None;
-    context._unpacked = Some(unpacked);
-    Ok(context)
+    mica_store::apply_onto(directory.path(), archive, &limits).map_err(ContextError::Archive)?;
+    let path = directory.path().to_owned();
+    in_tree(path, file, Held::Unpacked(directory))
+}
+
+/// A context that others made: nothing in it may lead out of it.
+pub(super) fn in_tree(
+    directory: PathBuf,
+    file: Option<&str>,
+    held: Held,
+) -> Result<Context, ContextError> {
+    let view =
+        View::of_directories(std::slice::from_ref(&directory)).map_err(ContextError::Files)?;
+    let (name, bytes) = match file {
+        Some("-") => ("Dockerfile", Some(read_stdin()?)),
+        Some(file) => (file, read(&view, file)?),
+        None => match read(&view, "Dockerfile")? {
+            Some(bytes) => ("Dockerfile", Some(bytes)),
+            None => ("dockerfile", read(&view, "dockerfile")?),
+        },
+    };
+    let missing = || ContextError::NoDockerfile(file.unwrap_or("Dockerfile").to_owned());
+    let dockerfile = DockerfileSource {
+        name: name.to_owned(),
+        text: text_of(bytes.ok_or_else(missing)?, name)?,
+    };
+    let mut ignore = None;
+    for name in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
+        if let Some(bytes) = read(&view, &name)? {
+            let text = text_of(bytes, &name)?;
+            ignore = Some(DockerfileSource { name, text });
+            break;
+        }
+    }
+    Ok(Context {
+        directory: Some(directory),
+        dockerfile,
+        path: None,
+        ignore,
+        _held: Some(held),
+    })
+}
+
+fn read(view: &View, path: &str) -> Result<Option<Vec<u8>>, ContextError> {
+    let entry = view
+        .lookup(Path::new(path), Follow::All)
+        .map_err(ContextError::Files)?;
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let mut file = view.open(&entry).map_err(ContextError::Files)?;
+    file.read_to_end(&mut bytes)
+        .map_err(|source| ContextError::Io {
+            action: "read a file of the context",
+            source,
+        })?;
+    Ok(Some(bytes))
+}
+
+/// Tells whether a context or `-f` is an address.
+pub(super) fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 fn read_stdin() -> Result<Vec<u8>, ContextError> {
@@ -219,6 +342,6 @@ fn read_stdin() -> Result<Vec<u8>, ContextError> {
     Ok(bytes)
 }
 
-fn text_of(bytes: Vec<u8>, name: &str) -> Result<String, ContextError> {
+pub(super) fn text_of(bytes: Vec<u8>, name: &str) -> Result<String, ContextError> {
     String::from_utf8(bytes).map_err(|_| ContextError::NotText(name.into()))
 }

@@ -1,10 +1,14 @@
 //! What a build asks of the program around it: base images, and someone to look on.
 
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
-use mica_builder::{BaseImages, CacheExport, CacheSource, Event, MountImport, StepId};
+use mica_builder::{
+    Answer, BaseImages, CacheExport, CacheSource, Download, DownloadRequest, Event, MountImport,
+    StepId, Want,
+};
 use mica_oci::{Platform, Reference};
-use mica_registry_client::{Actions, Registry};
+use mica_registry_client::{Actions, FileMethod, FileRequest, Registry};
 use mica_store::{Image, Store};
 use tokio::runtime::Runtime;
 
@@ -33,7 +37,7 @@ pub(crate) struct Host<'h> {
     pub(crate) connection: OnceLock<(Registry, Runtime)>,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Host<'_> {
     fn stored(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Failure> {
@@ -56,6 +60,40 @@ impl Host<'_> {
         let connection = ((self.connect)()?, Runtime::new()?);
         Ok(self.connection.get_or_init(|| connection))
     }
+}
+
+impl Download for Host<'_> {
+    fn download(
+        &self,
+        request: &DownloadRequest<'_>,
+        content: &mut dyn Write,
+    ) -> Result<Answer, Failure> {
+        fetch(self.connection()?, request, content)
+    }
+}
+
+/// Passes a request on to the client of registries.
+pub(super) fn fetch(
+    (registry, runtime): &(Registry, Runtime),
+    request: &DownloadRequest<'_>,
+    content: &mut dyn Write,
+) -> Result<Answer, Failure> {
+    let request = FileRequest {
+        url: request.url,
+        method: match request.want {
+            Want::Headers => FileMethod::Head,
+            Want::Content => FileMethod::Get,
+        },
+        etag: request.etag,
+        modified_since: request.modified_since,
+        authorization: request.authorization,
+    };
+    let answer = runtime.block_on(registry.file(&request, content))?;
+    Ok(Answer {
+        status: answer.status,
+        etag: answer.etag,
+        last_modified: answer.last_modified,
+    })
 }
 
 impl BaseImages for Host<'_> {

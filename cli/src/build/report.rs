@@ -8,6 +8,9 @@ use mica_dockerfile::{ParseError, SourceMap, Span, nearest, parse_partial};
 
 use super::diagnostic::{Diagnostic, Told};
 
+const FOREIGN_HINT: &str = "register an emulator for that architecture, for instance with \
+    `apt-get install qemu-user-static binfmt-support`, or build on such a machine";
+
 /// Describes a failed build.
 pub(crate) fn diagnostics(error: &BuildError, dockerfile: &DockerfileSource) -> Vec<Diagnostic> {
     if let ErrorKind::Parse { errors, .. } = &error.kind {
@@ -156,7 +159,11 @@ fn code(error: &ErrorKind) -> &'static str {
         ErrorKind::Owner { .. } => "owner",
         ErrorKind::Mode(_) => "mode",
         ErrorKind::SecretMissing(_) => "secret-missing",
-        ErrorKind::Unsupported(_) => "unsupported",
+        ErrorKind::Remote(_) => "remote-source",
+        ErrorKind::NotAllowed { .. } => "not-allowed",
+        ErrorKind::SshMissing(_) | ErrorKind::Ssh { .. } => "ssh",
+        ErrorKind::DeviceMissing { .. } | ErrorKind::DeviceSpecification { .. } => "device",
+        ErrorKind::Foreign { .. } => "foreign-platform",
         ErrorKind::Pattern(_) => "pattern",
         _ => "build",
     }
@@ -184,6 +191,23 @@ fn hint(error: &ErrorKind, dockerfile: &DockerfileSource) -> Option<String> {
             out_of_memory: true,
             ..
         } => Some("the step used more memory than its limit: raise --memory".into()),
+        ErrorKind::NotAllowed { entitlement } => {
+            Some(format!("allow it with --allow {entitlement}"))
+        }
+        ErrorKind::SshMissing(id) if id == "default" => {
+            Some("forward an agent with --ssh default, or a key with --ssh default=FILE".into())
+        }
+        ErrorKind::SshMissing(id) => Some(format!("forward a key with --ssh {id}=FILE")),
+        ErrorKind::Ssh {
+            action: "start ssh-agent" | "run ssh-add",
+            ..
+        } => Some("install the OpenSSH client, or give the socket of an agent".into()),
+        ErrorKind::DeviceMissing { known, .. } if known.is_empty() => {
+            Some("there are no CDI specifications in /etc/cdi and /var/run/cdi".into())
+        }
+        ErrorKind::DeviceMissing { known, .. } => Some(format!("known: {}", known.join(", "))),
+        ErrorKind::Foreign { .. } => Some(FOREIGN_HINT.into()),
+        ErrorKind::Remote(error) => crate::hint::of_remote(error),
         ErrorKind::SecretMissing(id) => Some(format!("pass it with --secret id={id},src=FILE")),
         _ => None,
     }

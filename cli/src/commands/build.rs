@@ -1,18 +1,19 @@
 //! `mica build`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::Args;
-use mica_builder::{BuildRequest, Journal, Status, Subject};
+use mica_builder::{BuildRequest, Journal, SecretSource, SshSource, Status, Subject};
 use mica_registry_client::Actions;
 use mica_store::{Image, Store};
 
 use crate::build::{
     self, Ask, Call, Checker, ChosenStyle, Context, Display, ErrorFormat, Host, Method, Output,
-    Pull, Reporting, Style, Warnings,
+    Pull, Remotes, Reporting, Style, Warnings,
 };
 use crate::config::Settings;
 use crate::container::sizes::ByteSize;
@@ -86,12 +87,27 @@ pub(crate) struct BuildArgs {
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
+    /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) ssh: Vec<String>,
+    /// Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
     /// Set the networking mode for the RUN instructions during build
     #[arg(long, default_value = "default")]
     pub(crate) network: String,
     /// Add a custom host-to-IP mapping (format: "host:ip")
     #[arg(long, value_name = "HOST:IP")]
     pub(crate) add_host: Vec<String>,
+    /// Set custom DNS servers for RUN steps
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
+    /// Set custom DNS search domains for RUN steps
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// Set DNS options for RUN steps
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
     /// Certificate authorities that RUN steps trust: "host" or a PEM file; leaves no trace
     #[arg(long, value_name = "host|FILE")]
     pub(crate) ca_bundle: Option<String>,
@@ -104,6 +120,18 @@ pub(crate) struct BuildArgs {
     /// Memory limit of each step
     #[arg(short, long, value_name = "BYTES")]
     pub(crate) memory: Option<ByteSize>,
+    /// Swap limit of each step equal to memory plus swap: -1 to enable unlimited swap
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<String>,
+    /// Number of CPUs of each step
+    #[arg(long, value_name = "NUMBER", conflicts_with = "cpu_quota")]
+    pub(crate) cpus: Option<f64>,
+    /// Limit the CPU CFS (Completely Fair Scheduler) period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Limit the CPU CFS (Completely Fair Scheduler) quota, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub(crate) cpu_quota: Option<i64>,
     /// CPU shares of each step (relative weight)
     #[arg(short = 'c', long, value_name = "SHARES")]
     pub(crate) cpu_shares: Option<u64>,
@@ -122,8 +150,11 @@ pub(crate) struct BuildArgs {
     /// Tell which pattern of the ignore file keeps a path out of the context, and build nothing
     #[arg(long, value_name = "PATH")]
     explain_ignore: Option<String>,
-    /// The context: a directory, or - for an archive or a Dockerfile on standard input
-    #[arg(value_name = "PATH | -")]
+    /// Set the parent cgroup for the RUN instructions during build
+    #[arg(long, value_name = "CGROUP")]
+    pub(crate) cgroup_parent: Option<PathBuf>,
+    /// The context: a directory, an archive, a git or http(s) address, or - for an archive or a Dockerfile on standard input
+    #[arg(value_name = "PATH | URL | -")]
     context: String,
 }
 
@@ -135,7 +166,10 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         .map(|text| Output::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     let call = Call::of(&args.call, args.check)?;
-    let context = build::open_context(&args.context, args.file.as_deref())?;
+    let store = session.store()?;
+    let secrets = build::secrets(&args.secret, session)?;
+    let ssh = build::ssh(&args.ssh, session)?;
+    let context = open_context(args, session, &store, &secrets, &ssh)?;
     if let Some(path) = &args.explain_ignore {
         return build::explain_ignore(path, &context, session.printer);
     }
@@ -143,10 +177,9 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     if let Some(error) = build::unknown_frontend(&context.dockerfile) {
         return Err(reporting.failure(&[error]));
     }
-    let store = session.store()?;
     let named = build::named_contexts(&args.build_context, session, &store)?;
     let caches = build::Caches::read(&args.cache_from, &args.cache_to, session)?;
-    let mut request = build::request(args, session, &context, named)?;
+    let mut request = build::request(args, session, &context, named, secrets, ssh)?;
     request.inline_cache = caches.inline;
     let checker = Checker {
         request: &request,
@@ -178,6 +211,24 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let limits = Settings::read(session.environment)?.build.cache;
     super::builder_prune::keep_limit(&store, &limits)?;
     write_id(args, style, session, &image)
+}
+
+/// Opens the context, wherever it is.
+fn open_context(
+    args: &BuildArgs,
+    session: &Session,
+    store: &Store,
+    secrets: &BTreeMap<String, SecretSource>,
+    ssh: &BTreeMap<String, SshSource>,
+) -> Result<Context, Failure> {
+    let remotes = Remotes {
+        store,
+        client: &build::Fetcher::new(session),
+        secrets,
+        ssh,
+    };
+    let context = build::open_context(&args.context, args.file.as_deref(), &remotes)?;
+    Ok(context)
 }
 
 /// Builds the image and brings it to its outputs.
