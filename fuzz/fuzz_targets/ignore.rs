@@ -24,9 +24,8 @@ fuzz_target!(|text: &str| {
     if path == "." || path.starts_with('/') {
         return;
     }
-    // Behind a `!`, a walk and a look at the path alone may differ: see `Matcher::descend`.
-    let exclusions = matcher.patterns().iter().skip_while(|it| !it.exclusion);
-    if exclusions.into_iter().any(|it| !it.exclusion) {
+    if matcher.has_exclusions() {
+        // A walk and a look at the path alone may differ then: see `Matcher::descend`.
         let _ = (matcher.matches_or_parent_matches(&path), walked(&matcher, &path));
         return;
     }

@@ -116,10 +116,10 @@ impl Matcher {
     /// Decides about an entry of a directory while a tree is walked.
     ///
     /// `parent` is what this function returned for the directory, or the default for the root's
-    /// entries. The answers are those of [`Matcher::matches_or_parent_matches`], but for a pattern
-    /// that stands behind a `!` and matches a directory that was ignored before it: as in moby's
-    /// walk, the directory's entries do not know of it. `path` must be clean and relative to the
-    /// root.
+    /// entries. The answers are those of [`Matcher::matches_or_parent_matches`] if no pattern begins
+    /// with `!`. With one, moby's walk differs, and so does this: a pattern that would only have
+    /// repeated the verdict on a directory is not remembered for its entries. `path` must be clean
+    /// and relative to the root.
     pub fn descend(
         &self,
         path: &str,
