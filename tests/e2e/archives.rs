@@ -1,9 +1,9 @@
 //! `mica save` and `mica load`.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use mica_tests::{Machine, Outcome, needs, run};
+use mica_tests::{DockerDaemon, Machine, Outcome, needs, run};
 
 fn saved(machine: &Machine, format: &str) -> PathBuf {
     machine.build(
@@ -72,69 +72,10 @@ pub(crate) fn podman_loads() -> Outcome {
     Ok(())
 }
 
-/// A docker daemon without networks, in directories of its own.
-struct Daemon {
-    child: Child,
-    socket: String,
-}
-
-impl Daemon {
-    fn start(machine: &Machine) -> Self {
-        let socket = format!("unix://{}", machine.path("docker.sock").display());
-        let mut command = Command::new("dockerd");
-        command.args([
-            "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "-H",
-            &socket,
-        ]);
-        command.arg("--data-root").arg(machine.path("docker-data"));
-        command.arg("--exec-root").arg(machine.path("docker-exec"));
-        command.arg("--pidfile").arg(machine.path("docker.pid"));
-        command
-            .args(["--storage-driver", "vfs"])
-            .stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("dockerd starts");
-        let daemon = Self { child, socket };
-        let answers = || {
-            daemon
-                .docker(&["version"])
-                .status()
-                .is_ok_and(|status| status.success())
-        };
-        let ready = (0..600).any(|_| {
-            let ready = answers();
-            if !ready {
-                std::thread::park_timeout(std::time::Duration::from_millis(50));
-            }
-            ready
-        });
-        assert!(ready, "dockerd does not answer");
-        daemon
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.args(["-H", &self.socket]).args(arguments);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        run(Command::new("kill").arg(self.child.id().to_string()));
-        let _ = self.child.wait();
-    }
-}
-
 pub(crate) fn docker_loads() -> Outcome {
-    needs(&["dockerd", "docker"])?;
     let machine = Machine::with_busybox();
     let archive = saved(&machine, "docker-archive");
-    let daemon = Daemon::start(&machine);
+    let daemon = DockerDaemon::start(&machine)?;
     let loaded = run(daemon.docker(&["load", "-i"]).arg(&archive));
     assert!(
         loaded.ok().contains("Loaded image: saved:latest"),

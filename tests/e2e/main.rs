@@ -4,6 +4,7 @@
 mod archives;
 mod build;
 mod builder;
+mod buildkit;
 mod cache;
 mod checks;
 mod commit;
@@ -42,6 +43,7 @@ const TESTS: &[Test] = tests! {
     build: helloworld_steps, second_build_reuses_everything, one_changed_file, sandbox_is_closed,
         multi_stage, copy_rules, ignore_file, heredocs, secrets_leave_no_trace, cache_mounts,
         no_tools_in_layers, parallel_stages;
+    buildkit: same_images;
     builder: usage, prune, keep_storage, configured_limit;
     faults: killed_builds, full_disks, secrets_are_nowhere;
     cache: registry, modes, local, inline, lost_caches, failed_builds, mounts;

@@ -4,6 +4,7 @@
 //! meet. Dropping one removes its containers and fails the test if anything is left behind.
 
 mod command;
+mod docker;
 mod git;
 mod host;
 mod machine;
@@ -12,6 +13,7 @@ mod runner;
 mod web;
 
 pub use command::{Finished, run, run_with_input};
+pub use docker::DockerDaemon;
 pub use git::GitServer;
 pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};
