@@ -1,13 +1,14 @@
 //! Running the stages that a target needs, each on a thread of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Scope};
 
 use jiff::Timestamp;
 use mica_dockerfile::{Dockerfile, SourceMap, Span};
-use mica_store::{Image, Store};
+use mica_oci::Platform;
+use mica_store::{Image, Origin, Store};
 
 use crate::behind::Behind;
 use crate::builds::Subject;
@@ -20,9 +21,9 @@ use crate::image;
 use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plan::{Plan, copied_stage, earlier_stage, stage_name};
-use crate::request::{BaseImages, BuildRequest, NamedContext};
+use crate::platforms::Shared;
+use crate::request::{BaseImages, BuildRequest, NamedContext, SealedLayer};
 use crate::seal::{BuiltLayer, HashingTime};
-use crate::slots::{Limits, Slots};
 use crate::stage::StageBuild;
 use crate::state::StageState;
 use crate::variables::GlobalArguments;
@@ -30,17 +31,22 @@ use crate::variables::GlobalArguments;
 /// What a build made.
 #[derive(Clone, Debug)]
 pub struct Built {
+    /// The platform that it was made for.
+    pub platform: Platform,
     /// The image.
     pub image: Image,
+    /// How many of its layers came with the base image.
+    pub base_layers: usize,
+    /// The time that stands for now, where one was given (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<Timestamp>,
 }
 
-/// Builds `request` into `store` and gives the image its tags.
-///
-/// Steps of earlier builds are reused; a build that fails keeps the steps that it finished.
-pub fn build(
+/// Builds `request` for its platform.
+pub(crate) fn build_one(
     store: &Store,
     request: &BuildRequest,
     host: &dyn BaseImages,
+    shared: &Shared,
 ) -> Result<Built, BuildError> {
     let dockerfile = mica_dockerfile::parse(&request.dockerfile.text).map_err(|errors| {
         ErrorKind::Parse {
@@ -53,7 +59,7 @@ pub fn build(
         .hold()
         .map_err(|error| ErrorKind::from(error).at(None))?;
     import_mounts(store, host);
-    let built = attempt(store, request, host, &dockerfile, Imported::Used);
+    let built = attempt(store, request, host, shared, &dockerfile, Imported::Used);
     match built {
         // What is lost elsewhere is made anew; all that was done so far is found again.
         Err(BuildError {
@@ -62,7 +68,7 @@ pub fn build(
         }) => {
             let text = format!("{kind}: building without imported caches");
             host.event(Event::Warning { text });
-            attempt(store, request, host, &dockerfile, Imported::Ignored)
+            attempt(store, request, host, shared, &dockerfile, Imported::Ignored)
         }
         built => built,
     }
@@ -89,6 +95,7 @@ fn attempt(
     store: &Store,
     request: &BuildRequest,
     host: &dyn BaseImages,
+    shared: &Shared,
     dockerfile: &Dockerfile,
     imported: Imported,
 ) -> Result<Built, BuildError> {
@@ -98,10 +105,8 @@ fn attempt(
     let renamed = |name: &str| renamed(request, name).map(str::to_owned);
     let plan = Plan::new(dockerfile, request.target.as_deref(), base, renamed)
         .map_err(|error| error.at(None))?;
-    let now = globals
-        .epoch()
-        .map_err(|error| error.at(None))?
-        .unwrap_or(request.now);
+    let epoch = globals.epoch().map_err(|error| error.at(None))?;
+    let epoch = epoch.or(request.epoch);
     let mut engine = Engine {
         store,
         request,
@@ -113,23 +118,25 @@ fn attempt(
             .collect(),
         dockerfile,
         globals,
-        now,
+        now: epoch.unwrap_or(request.now),
+        epoch,
+        result: plan.result.clone(),
+        shared,
         context: OnceLock::new(),
         lanes: Lanes::default(),
         behind: Behind::default(),
         named_contexts: Mutex::new(HashMap::new()),
         sealing: Mutex::new(Vec::new()),
         layers: Mutex::new(Vec::new()),
-        source: Subject::of(request).source(),
+        source: Subject::of(request, &[]).source(),
         lineage: OnceLock::new(),
-        canceled: AtomicBool::new(false),
         failure: Mutex::new(None),
-        slots: Slots::new(Limits::of(&request.sandbox)),
         ledger: Ledger::new(store, host.cache_exports(), &plan.result),
         imports: match imported {
             Imported::Used => OnceLock::new(),
             Imported::Ignored => OnceLock::from(Imports::default()),
         },
+        canceled: AtomicBool::new(false),
     };
     let target = std::thread::scope(|scope| {
         for &stage in &plan.needed {
@@ -138,10 +145,10 @@ fn attempt(
         engine.wait(scope, plan.target)
     });
     engine.finish_sealing();
-    let image = match target {
+    let built = match target {
         Ok(state) => engine
             .inline_steps(&plan.result)
-            .and_then(|inline| image::assemble(store, request, now, &state, inline))
+            .and_then(|inline| image::assemble(&engine, &state, inline))
             .map_err(|error| error.at(None)),
         Err(canceled) => {
             let first = engine
@@ -152,11 +159,11 @@ fn attempt(
             Err(first.unwrap_or_else(|| canceled.at(None)))
         }
     };
-    let exported = engine.close_ledger(image.is_ok());
+    let exported = engine.close_ledger(built.is_ok());
     engine.close_network();
-    let image = image?;
+    let built = built?;
     exported.map_err(|error| error.at(None))?;
-    Ok(Built { image })
+    Ok(built)
 }
 
 /// What the stages of one build share.
@@ -168,6 +175,12 @@ pub(crate) struct Engine<'a> {
     pub(crate) globals: GlobalArguments,
     /// The time that stands for now in everything the build writes.
     pub(crate) now: Timestamp,
+    /// That time, where one was given.
+    pub(crate) epoch: Option<Timestamp>,
+    /// The stages whose layers are the image's.
+    pub(crate) result: HashSet<usize>,
+    /// What builds for other platforms share with this one.
+    pub(crate) shared: &'a Shared,
     /// The build context, opened by the first step that reads it.
     pub(crate) context: OnceLock<Arc<ContextSource>>,
     /// Where commands run.
@@ -176,12 +189,11 @@ pub(crate) struct Engine<'a> {
     pub(crate) behind: Behind,
     /// The named contexts that are no images, opened by the first step that reads them.
     pub(crate) named_contexts: Mutex<HashMap<String, Arc<ContextSource>>>,
-    /// How many commands may run at once.
-    pub(crate) slots: Slots,
     /// What was found and done, for those who keep it.
     pub(crate) ledger: Ledger,
     /// The imported caches, read when the first step is not in the store.
     pub(crate) imports: OnceLock<Imports>,
+    canceled: AtomicBool,
     cells: Vec<StageCell>,
     sealing: Mutex<Vec<JoinHandle<()>>>,
     /// The steps that made or found a layer, with what lies below.
@@ -190,7 +202,6 @@ pub(crate) struct Engine<'a> {
     pub(crate) source: String,
     /// Earlier builds, read by the first step that misses.
     lineage: OnceLock<Lineage>,
-    canceled: AtomicBool,
     failure: Mutex<Option<BuildError>>,
 }
 
@@ -269,7 +280,7 @@ impl Engine<'_> {
 
     /// Tells whether another stage failed.
     pub(crate) fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Relaxed)
+        self.canceled.load(Ordering::Relaxed) || self.shared.canceled.load(Ordering::Relaxed)
     }
 
     /// Returns the name that progress shows for a stage.
@@ -306,6 +317,25 @@ impl Engine<'_> {
         let step = StepId::next();
         self.host.event(Event::Started { step, name });
         step
+    }
+
+    /// Tells of layers that the image will have, as soon as they are sealed.
+    pub(crate) fn announce(&self, stage: usize, layers: &[BuiltLayer], origin: Origin) {
+        let is_kept = self.request.squash.is_none() || origin == Origin::Base;
+        if !is_kept || !self.result.contains(&stage) {
+            return;
+        }
+        for layer in layers {
+            // A layer that cannot be sealed fails the build elsewhere.
+            if let Ok(sealed) = layer.seal.wait() {
+                self.host.layer(SealedLayer {
+                    descriptor: sealed.descriptor,
+                    diff_id: sealed.diff_id,
+                    origin,
+                    epoch: self.epoch,
+                });
+            }
+        }
     }
 
     /// Takes a thread that hashes a layer; the build ends after all of them.

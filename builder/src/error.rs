@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mica_dockerfile::{ExpandError, MountError, ParseError, Span};
-use mica_oci::{Digest, PlatformError, ReferenceError};
+use mica_oci::{Digest, Platform, PlatformError, ReferenceError};
 use mica_store::StoreError;
 
 use crate::exchange::ExchangeError;
@@ -20,6 +20,8 @@ pub struct BuildError {
     /// The instruction, where it stands in the Dockerfile; instructions that a base image brought
     /// (`ONBUILD`) stand nowhere.
     pub span: Option<Span>,
+    /// The platform, where several were built.
+    pub platform: Option<Box<Platform>>,
 }
 
 /// What can go wrong in a build.
@@ -48,6 +50,18 @@ pub enum ErrorKind {
         target: String,
         /// The stages' names.
         known: Vec<String>,
+    },
+    /// `--squash` names nothing that the image is made of.
+    #[error(
+        "cannot squash from \"{from}\": expected one of the stages {} or a step from 2 to {steps}", stages.join(", ")
+    )]
+    Squash {
+        /// What was asked for.
+        from: String,
+        /// The stages that the image's layers come from.
+        stages: Vec<String>,
+        /// How many steps the target has, with FROM.
+        steps: usize,
     },
     /// A stage copies from one that stands below it.
     #[error(
@@ -267,7 +281,11 @@ fn exit_text(code: u8, out_of_memory: bool) -> String {
 impl ErrorKind {
     /// Gives the error its place in the Dockerfile.
     pub(crate) fn at(self, span: Option<Span>) -> BuildError {
-        BuildError { kind: self, span }
+        BuildError {
+            kind: self,
+            span,
+            platform: None,
+        }
     }
 
     /// Wraps a failed file operation.

@@ -2,26 +2,24 @@
 
 use jiff::Timestamp;
 use mica_oci::{History, ImageConfig};
-use mica_store::{Image, Store};
 
+use crate::engine::{Built, Engine};
 use crate::error::ErrorKind;
 use crate::exchange::{self, CacheStep};
 use crate::history::COMMENT;
 use crate::metadata::add_labels;
-use crate::request::BuildRequest;
 use crate::seal::Sealed;
+use crate::squash::{Squashed, squash};
 use crate::state::StageState;
 
-/// Waits for the layers, writes configuration and manifest, and gives the image its tags.
-///
-/// The store brings everything to the disk before the first tag points at it.
+/// Waits for the layers and writes configuration and manifest. Nothing has a name yet: the store
+/// brings everything to the disk before one points at it.
 pub(crate) fn assemble(
-    store: &Store,
-    request: &BuildRequest,
-    now: Timestamp,
+    engine: &Engine<'_>,
     state: &StageState,
     inline: Option<Vec<CacheStep>>,
-) -> Result<Image, ErrorKind> {
+) -> Result<Built, ErrorKind> {
+    let (store, request) = (engine.store, engine.request);
     // An image in the store can be run: layers of an imported cache are fetched now.
     state.stack()?;
     let sealed = state
@@ -29,25 +27,35 @@ pub(crate) fn assemble(
         .iter()
         .map(|built| built.seal.wait())
         .collect::<Result<Vec<_>, _>>()?;
-    let mut config = finished_config(now, state, &sealed);
+    let mut config = finished_config(engine.now, state, &sealed);
+    let mut layers = sealed;
+    if let Some(wanted) = &request.squash {
+        let names = |stage: usize| engine.stage_name(stage);
+        let squashed = squash(store, wanted, state, names, layers)?;
+        tell_of_merging(&mut config, &squashed);
+        layers = squashed.layers;
+    }
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    if let Some(epoch) = engine.epoch {
+        limit_times(&mut config, epoch);
+    }
     add_labels(&mut config.config, &request.labels);
     if let Some(steps) = inline {
         exchange::inline(&mut config, steps);
     }
-    let layers = sealed.into_iter().map(|sealed| sealed.descriptor).collect();
+    let base_layers = state.starts.first().map_or(0, |start| start.layers);
+    let layers = layers.into_iter().map(|sealed| sealed.descriptor).collect();
     let image = store.put_image(config, layers)?;
-    if request.tags.is_empty() {
-        store.keep_untagged(&image.target)?;
-    }
-    for tag in &request.tags {
-        store.tag_image(&image.target, tag)?;
-    }
-    Ok(image)
+    Ok(Built {
+        platform: request.platform.clone(),
+        image,
+        base_layers,
+        epoch: engine.epoch,
+    })
 }
 
 fn finished_config(now: Timestamp, state: &StageState, sealed: &[Sealed]) -> ImageConfig {
     let mut config = state.config.clone();
-    config.rootfs.diff_ids = sealed.iter().map(|sealed| sealed.diff_id.clone()).collect();
     let mut time = config
         .history
         .last()
@@ -75,4 +83,29 @@ fn finished_config(now: Timestamp, state: &StageState, sealed: &[Sealed]) -> Ima
 
 fn first_layer_time(sealed: &[Sealed]) -> Option<Timestamp> {
     sealed.iter().find_map(|sealed| sealed.created)
+}
+
+/// Steps whose layers were merged keep their place in the history; the merged layer comes last.
+fn tell_of_merging(config: &mut ImageConfig, squashed: &Squashed) {
+    let Some(first) = squashed.merged else { return };
+    let with_layer = config.history.iter_mut().filter(|entry| !entry.empty_layer);
+    for entry in with_layer.skip(first) {
+        entry.empty_layer = true;
+    }
+    let parts: Vec<_> = squashed.parts.iter().map(ToString::to_string).collect();
+    config.history.push(History {
+        created: squashed.layers[first].created.or(config.created),
+        created_by: Some(format!("merge {} layers", parts.len())),
+        comment: Some(format!("merged {}", parts.join(" "))),
+        ..History::default()
+    });
+}
+
+/// BuildKit's rule for a time that was given: the image is of then, its steps not later.
+fn limit_times(config: &mut ImageConfig, epoch: Timestamp) {
+    config.created = Some(epoch);
+    for entry in &mut config.history {
+        let earlier = entry.created.filter(|created| *created <= epoch);
+        entry.created = Some(earlier.unwrap_or(epoch));
+    }
 }

@@ -7,7 +7,7 @@
 //!                                └ miss ─▶ COPY/ADD: written straight into a layer directory
 //!                                          RUN: snapshot ─▶ sandbox ─▶ rename of the upper directory
 //!      the new layer is hashed behind the next instruction (see `seal`)
-//!    target ─▶ config ─▶ manifest ─▶ tags
+//!    target ─▶ config ─▶ manifest; names and outputs are the caller's
 //! ```
 //!
 //! Rules: keys are pure functions (`docs/cache-key.md`); nothing is printed here, progress goes
@@ -44,6 +44,7 @@ mod owner;
 mod parallel;
 mod place;
 mod plan;
+mod platforms;
 mod provenance;
 mod remote;
 mod request;
@@ -51,6 +52,7 @@ mod run;
 mod seal;
 mod slots;
 mod sources;
+mod squash;
 mod ssh;
 mod stage;
 mod state;
@@ -62,7 +64,7 @@ pub use builds::{
     BuildFile, BuildRecord, BuildStatus, BuildStep, Builds, BuildsError, Journal, Part, Span,
     Subject, trace,
 };
-pub use engine::{Built, build};
+pub use engine::Built;
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Outcome, Status, StepId, StepSite, Stream};
 pub use exchange::{
@@ -71,13 +73,14 @@ pub use exchange::{
 };
 pub use explain::{Change, FileChange, FileChangeKind, FileChanges, Miss, Reason};
 pub use kept::forget_failures;
+pub use platforms::build;
 pub use remote::{
     Answer, Checkout, Commit, Download, DownloadRequest, Downloads, GitPlace, GitReference,
     GitReferenceError, RemoteError, RemoteFile, Repositories, Want, redacted,
 };
 pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, Entitlements, NamedContext,
-    NetworkMode, Sandbox, SecretSource, SshSource,
+    NetworkMode, Sandbox, SealedLayer, SecretSource, Squash, SshSource,
 };
 pub use usage::{CacheEntry, CacheKind, Kept, Pruned, prune, usage};
 pub use variables::predefined_arguments;

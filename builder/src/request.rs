@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mica_isolation::{CgroupLimits, ResourceLimit, WhenIdle};
-use mica_oci::{Platform, Reference};
-use mica_store::Image;
+use mica_oci::{Descriptor, DiffId, Platform, Reference};
+use mica_store::{Image, Origin};
 
 use crate::event::{Event, StepId};
 use crate::exchange::{CacheExport, CacheSource, MountImport};
@@ -38,8 +38,6 @@ pub struct BuildRequest {
     pub cache: CachePolicy,
     /// Whether the image's configuration keeps the records of its steps: `--cache-to type=inline`.
     pub inline_cache: bool,
-    /// The names that the image gets.
-    pub tags: Vec<Reference>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// `--ssh`, by id.
@@ -50,6 +48,32 @@ pub struct BuildRequest {
     pub sandbox: Sandbox,
     /// The time that stands for now in everything the build writes.
     pub now: Timestamp,
+    /// A time that was given for that (`SOURCE_DATE_EPOCH`): nothing in the configuration is later.
+    pub epoch: Option<Timestamp>,
+    /// `--squash`: which of the image's own layers become one.
+    pub squash: Option<Squash>,
+}
+
+/// Which of an image's own layers become one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Squash {
+    /// All that the base image does not have.
+    All,
+    /// Those from a stage, or from a numbered step of the target, on.
+    From(String),
+}
+
+/// A layer of the image that is being built; no more is going to change in it.
+#[derive(Clone, Debug)]
+pub struct SealedLayer {
+    /// How a manifest names it.
+    pub descriptor: Descriptor,
+    /// Its tar stream.
+    pub diff_id: DiffId,
+    /// Whether the base image brought it.
+    pub origin: Origin,
+    /// The time that stands for now, where one was given.
+    pub epoch: Option<Timestamp>,
 }
 
 /// A file of instructions or patterns.
@@ -174,6 +198,9 @@ pub trait BaseImages: Download {
 
     /// Takes a progress event.
     fn event(&self, event: Event);
+
+    /// Takes a layer that the image will have, while the build goes on.
+    fn layer(&self, layer: SealedLayer);
 
     /// Returns where caches are imported from, the most wanted first.
     fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {

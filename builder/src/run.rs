@@ -119,7 +119,7 @@ impl StageBuild<'_, '_> {
         step: StepId,
     ) -> Result<Layer, ErrorKind> {
         let stack = state.stack()?;
-        let _slot = self.engine.slots.take();
+        let _slot = self.engine.shared.slots.take();
         let script = command.script.as_ref();
         let files = StepFiles::new(self.engine.request, command.network, script)?;
         let mut mounts = files.mounts();

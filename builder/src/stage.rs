@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mica_dockerfile::{Escape, Instruction, InstructionKind, Stage};
 use mica_oci::{Platform, Reference};
-use mica_store::{Image, Layer};
+use mica_store::{Image, Layer, Origin};
 
 use crate::cache::Ground;
 use crate::engine::{Engine, StepLayer};
@@ -20,7 +20,7 @@ use crate::narrate::Current;
 use crate::place::Place;
 use crate::request::{CachePolicy, NamedContext};
 use crate::seal::{BuiltLayer, HashingTime, Seal, Sealed, Sealing};
-use crate::state::StageState;
+use crate::state::{StageStart, StageState};
 
 /// One stage being built.
 pub(crate) struct StageBuild<'s, 'e> {
@@ -72,6 +72,14 @@ impl StageBuild<'_, '_> {
     pub(crate) fn run(&self) -> Result<StageState, BuildError> {
         let stage = self.source();
         let mut state = self.base().map_err(|error| error.at(Some(stage.span)))?;
+        state.starts.push(StageStart {
+            stage: self.stage,
+            layers: state.layers.len(),
+        });
+        if state.starts.len() == 1 {
+            self.engine
+                .announce(self.stage, &state.layers, Origin::Base);
+        }
         let triggers = self
             .triggers(&mut state)
             .map_err(|error| error.at(Some(stage.span)))?;
@@ -113,10 +121,18 @@ impl StageBuild<'_, '_> {
 
     /// `[2/7]`, or `[name 2/7]` where there are several stages.
     fn prefix(&self, number: usize, total: usize) -> String {
-        match self.engine.dockerfile.stages.len() {
-            1 => format!("[{number}/{total}]"),
-            _ => format!("[{} {number}/{total}]", self.engine.stage_name(self.stage)),
+        let mut words = Vec::new();
+        if self.engine.shared.platforms > 1 {
+            // A stage for another platform than the target's is named by its own.
+            let platform = self.platform(self.source());
+            let target = || self.engine.request.platform.clone();
+            words.push(platform.unwrap_or_else(|_| target()).to_string());
         }
+        if self.engine.dockerfile.stages.len() > 1 {
+            words.push(self.engine.stage_name(self.stage));
+        }
+        words.push(format!("{number}/{total}"));
+        format!("[{}]", words.join(" "))
     }
 
     fn layer(
@@ -337,6 +353,9 @@ impl StageBuild<'_, '_> {
             hashing,
         });
         let built = built?;
+        let (engine, stage, layer) = (self.engine, self.stage, built.clone());
+        self.scope
+            .spawn(move || engine.announce(stage, &[layer], Origin::Made));
         self.note(state, &built, step.keys(), &step.created_by);
         let key = step.ground.upon(&state.key, step.key.0);
         state.add_layer(built, key, step.created_by);

@@ -27,8 +27,19 @@ pub(crate) struct StageState {
     pub(crate) arguments: Vec<(String, Option<String>)>,
     /// What was done on top of the base image.
     pub(crate) steps: Vec<HistoryStep>,
+    /// Where the stages that led here begin, the lowest first.
+    pub(crate) starts: Vec<StageStart>,
     /// Whether CMD was given in this stage: an ENTRYPOINT then leaves it alone.
     pub(crate) command_is_own: bool,
+}
+
+/// Where a stage begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StageStart {
+    /// The stage.
+    pub(crate) stage: usize,
+    /// How many layers are below its own.
+    pub(crate) layers: usize,
 }
 
 /// A history entry to be; its time is that of its layer, or of the layer before it.
@@ -72,6 +83,7 @@ impl StageState {
             variables,
             arguments: Vec::new(),
             steps: Vec::new(),
+            starts: Vec::new(),
             command_is_own: false,
         }
     }

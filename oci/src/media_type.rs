@@ -46,6 +46,9 @@ impl MediaType {
     /// A Docker layer, gzip.
     pub const DOCKER_LAYER_GZIP: Self =
         Self::known("application/vnd.docker.image.rootfs.diff.tar.gzip");
+    /// A Docker layer, zstd: containerd's and BuildKit's name for it.
+    pub const DOCKER_LAYER_ZSTD: Self =
+        Self::known("application/vnd.docker.image.rootfs.diff.tar.zstd");
     /// A Docker layer, not compressed.
     pub const DOCKER_LAYER: Self = Self::known("application/vnd.docker.image.rootfs.diff.tar");
 

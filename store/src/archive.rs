@@ -12,16 +12,19 @@
 mod contents;
 mod docker;
 mod install;
+mod layout;
 mod load;
 mod save;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use mica_oci::{Digest, ReferenceError};
 
-use crate::{Image, StoreError};
+use crate::{Image, ImageSet, StoreError};
 use mica_oci::Reference;
 
+pub use layout::save_layout;
 pub use load::{load, load_directory, load_file};
 pub use save::save;
 
@@ -32,6 +35,17 @@ pub enum ArchiveFormat {
     Docker,
     /// An OCI image layout in a tar file.
     Oci,
+}
+
+/// An image, or an index with its images, that is to be saved under a name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The name.
+    pub reference: Option<Reference>,
+    /// What is saved.
+    pub set: ImageSet,
+    /// Annotations of its entry in `index.json`.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An image that was loaded, under one of its names.
@@ -55,6 +69,9 @@ pub enum ArchiveError {
     /// The archive cannot be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
+    /// Docker's table of images has no place for an index.
+    #[error("docker exporter does not currently support exporting manifest lists")]
+    ManifestList,
     /// There is no image in it.
     #[error("not an image archive: it has neither manifest.json nor index.json")]
     NotAnArchive,

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::compressed::COMPRESSED;
 use crate::durable::{chains_in, names_or_none};
 use crate::error::At;
+use crate::export::REWRITTEN;
 use crate::images::REPOSITORY_DIGESTS;
 use crate::temporary::Trash;
 use crate::{Store, StoreError};
@@ -271,12 +272,12 @@ impl Store {
                 records.remove(REPOSITORY_DIGESTS, &key)?;
             }
         }
-        for key in records.keys(COMPRESSED)? {
-            if key
-                .parse()
-                .is_ok_and(|diff_id| !marked.diff_ids.contains(&DiffId(diff_id)))
-            {
-                records.remove(COMPRESSED, &key)?;
+        for (kind, separator) in [(COMPRESSED, '/'), (REWRITTEN, '@')] {
+            for key in records.keys(kind)? {
+                let diff_id = key.split(separator).next().unwrap_or_default().parse();
+                if diff_id.is_ok_and(|diff_id| !marked.diff_ids.contains(&DiffId(diff_id))) {
+                    records.remove(kind, &key)?;
+                }
             }
         }
         for key in records.keys(FILES)? {

@@ -1,10 +1,12 @@
-//! Gzip in parallel, with the same bytes on every machine.
+//! Compression in parallel, with the same bytes on every machine.
 //!
-//! One gzip member whose deflate stream is made of blocks compressed on their own, each of
-//! [`BLOCK`] bytes of input and ended by a sync flush. Blocks, not threads, shape the output.
+//! The input is cut into blocks that are compressed on their own. Blocks, not threads, shape the
+//! output. Gzip is one member whose deflate blocks each end with a sync flush; zstd is a frame a
+//! block, which makes one stream by RFC 8878, 3.1.
 //!
 //! ```text
-//! header (no name, time 0) │ block │ block │ … │ empty final block │ CRC-32 │ length
+//! gzip  header (no name, time 0) │ block │ block │ … │ empty final block │ CRC-32 │ length
+//! zstd  frame │ frame │ …
 //! ```
 
 use std::collections::VecDeque;
@@ -13,14 +15,18 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use flate2::{Compress, Compression, Crc, FlushCompress};
+use flate2::{Compress, Compression as DeflateLevel, Crc, FlushCompress};
+use mica_oci::Compression;
 
 /// Input bytes of one block. Smaller blocks lose matches, larger ones parallelism.
 const BLOCK: usize = 1 << 20;
 
 /// Part of the format of what leaves the store: another level gives other digests.
 /// The figures are in `docs/decisions/0006-gzip-back-end.md`.
-const LEVEL: u32 = 3;
+const GZIP_LEVEL: i32 = 3;
+
+/// The library's own default.
+const ZSTD_LEVEL: i32 = 3;
 
 /// RFC 1952, 2.3: deflate, no flags, time 0, no hint of the level, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -31,9 +37,86 @@ const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 /// More threads than this wait for the one that writes.
 const MOST_THREADS: usize = 16;
 
+/// How layers are compressed on their way out, and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Codec {
+    compression: Compression,
+    level: i32,
+}
+
+/// Says why there is no such codec.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("compression level {level} is out of range: {name} takes 0 to {most}")]
+pub struct LevelError {
+    level: i32,
+    name: &'static str,
+    most: i32,
+}
+
+impl Codec {
+    /// Gzip as layers are pushed by default.
+    pub const GZIP: Self = Self {
+        compression: Compression::Gzip,
+        level: GZIP_LEVEL,
+    };
+
+    /// Chooses a compression and a level: 0 to 9 of gzip, 0 to 22 of zstd; a plain tar stream
+    /// has none.
+    pub fn new(compression: Compression, level: Option<i32>) -> Result<Self, LevelError> {
+        let (name, most, usual) = match compression {
+            Compression::None => ("uncompressed", 0, 0),
+            Compression::Gzip => ("gzip", 9, GZIP_LEVEL),
+            Compression::Zstd => ("zstd", 22, ZSTD_LEVEL),
+        };
+        let level = level.unwrap_or(usual);
+        match (compression, (0..=most).contains(&level)) {
+            (Compression::None, _) => Ok(Self {
+                compression,
+                level: 0,
+            }),
+            (_, true) => Ok(Self { compression, level }),
+            (_, false) => Err(LevelError { level, name, most }),
+        }
+    }
+
+    /// Returns the compression.
+    pub fn compression(self) -> Compression {
+        self.compression
+    }
+
+    /// Names this codec's results among those of a layer; empty for the default.
+    pub(crate) fn suffix(self) -> String {
+        match (self.compression, self.level) {
+            (Compression::Gzip, GZIP_LEVEL) => String::new(),
+            (Compression::None, _) => "/none".to_owned(),
+            (Compression::Gzip, level) => format!("/gzip-{level}"),
+            (Compression::Zstd, level) => format!("/zstd-{level}"),
+        }
+    }
+
+    fn header(self) -> &'static [u8] {
+        match self.compression {
+            Compression::Gzip => &HEADER,
+            Compression::None | Compression::Zstd => &[],
+        }
+    }
+
+    fn compress_block(self, input: Vec<u8>) -> io::Result<Block> {
+        let compressed = match self.compression {
+            Compression::None => input,
+            Compression::Zstd => zstd::bulk::compress(&input, self.level)?,
+            Compression::Gzip => return deflate_block(&input, self.level.unsigned_abs()),
+        };
+        let crc = Crc::new();
+        Ok(Block { compressed, crc })
+    }
+}
+
 /// Compresses what is written to it; memory is bounded by the number of threads.
-pub(crate) struct GzipWriter<W: Write> {
+pub(crate) struct BlockWriter<W: Write> {
     out: W,
+    codec: Codec,
+    blocks: u64,
     block: Vec<u8>,
     workers: Workers,
     pending: VecDeque<Receiver<io::Result<Block>>>,
@@ -56,19 +139,24 @@ struct Block {
     crc: Crc,
 }
 
-impl<W: Write> GzipWriter<W> {
+impl<W: Write> BlockWriter<W> {
     /// Starts a stream, with a thread for every processor.
-    pub(crate) fn new(out: W) -> io::Result<Self> {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self::with_threads(out, threads.min(MOST_THREADS))
+    pub(crate) fn new(out: W, codec: Codec) -> io::Result<Self> {
+        let threads = match codec.compression {
+            Compression::None => 1,
+            _ => thread::available_parallelism().map_or(1, usize::from),
+        };
+        Self::with_threads(out, codec, threads.min(MOST_THREADS))
     }
 
-    fn with_threads(mut out: W, threads: usize) -> io::Result<Self> {
-        out.write_all(&HEADER)?;
+    fn with_threads(mut out: W, codec: Codec, threads: usize) -> io::Result<Self> {
+        out.write_all(codec.header())?;
         Ok(Self {
             out,
+            codec,
+            blocks: 0,
             block: Vec::with_capacity(BLOCK),
-            workers: Workers::start(threads)?,
+            workers: Workers::start(threads, codec)?,
             pending: VecDeque::new(),
             crc: Crc::new(),
         })
@@ -76,19 +164,24 @@ impl<W: Write> GzipWriter<W> {
 
     /// Ends the stream and returns what it was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        if !self.block.is_empty() {
+        // Nothing at all is no zstd stream, an empty frame is.
+        let lacks_frame = self.codec.compression == Compression::Zstd && self.blocks == 0;
+        if !self.block.is_empty() || lacks_frame {
             self.send_block()?;
         }
         while !self.pending.is_empty() {
             self.write_oldest()?;
         }
-        self.out.write_all(&FINAL_BLOCK)?;
-        self.out.write_all(&self.crc.sum().to_le_bytes())?;
-        self.out.write_all(&self.crc.amount().to_le_bytes())?;
+        if self.codec.compression == Compression::Gzip {
+            self.out.write_all(&FINAL_BLOCK)?;
+            self.out.write_all(&self.crc.sum().to_le_bytes())?;
+            self.out.write_all(&self.crc.amount().to_le_bytes())?;
+        }
         Ok(self.out)
     }
 
     fn send_block(&mut self) -> io::Result<()> {
+        self.blocks += 1;
         // One block more than threads waits compressed, so that no thread idles meanwhile.
         while self.pending.len() > self.workers.threads.len() {
             self.write_oldest()?;
@@ -110,7 +203,7 @@ impl<W: Write> GzipWriter<W> {
     }
 }
 
-impl<W: Write> Write for GzipWriter<W> {
+impl<W: Write> Write for BlockWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(BLOCK - self.block.len());
         self.block.extend_from_slice(&bytes[..count]);
@@ -127,7 +220,7 @@ impl<W: Write> Write for GzipWriter<W> {
 }
 
 impl Workers {
-    fn start(count: usize) -> io::Result<Self> {
+    fn start(count: usize, codec: Codec) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(count);
         let queue = Arc::new(Mutex::new(queue));
         let mut workers = Self {
@@ -136,8 +229,10 @@ impl Workers {
         };
         for _ in 0..count {
             let queue = Arc::clone(&queue);
-            let thread = thread::Builder::new().name("gzip".to_owned());
-            workers.threads.push(thread.spawn(move || work(&queue))?);
+            let thread = thread::Builder::new().name("compress".to_owned());
+            workers
+                .threads
+                .push(thread.spawn(move || work(&queue, codec))?);
         }
         Ok(workers)
     }
@@ -158,19 +253,19 @@ impl Drop for Workers {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, codec: Codec) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         // The writer may have gone after an error of its own; then nobody wants the block.
-        let _ = job.reply.send(compress_block(&job.input));
+        let _ = job.reply.send(codec.compress_block(job.input));
     }
 }
 
-fn compress_block(input: &[u8]) -> io::Result<Block> {
+fn deflate_block(input: &[u8], level: u32) -> io::Result<Block> {
     let mut crc = Crc::new();
     crc.update(input);
-    let mut deflate = Compress::new(Compression::new(LEVEL), false);
+    let mut deflate = Compress::new(DeflateLevel::new(level), false);
     // Stored blocks need 5 bytes for 64 KiB at most, the flush another 5.
     let mut compressed = Vec::with_capacity(input.len() + input.len() / 1000 + 64);
     loop {
@@ -217,29 +312,65 @@ mod tests {
         bytes
     }
 
-    fn compress(input: &[u8], threads: usize, step: usize) -> Vec<u8> {
-        let mut writer = GzipWriter::with_threads(Vec::new(), threads).unwrap();
+    fn compress(codec: Codec, input: &[u8], threads: usize, step: usize) -> Vec<u8> {
+        let mut writer = BlockWriter::with_threads(Vec::new(), codec, threads).unwrap();
         for piece in input.chunks(step) {
             writer.write_all(piece).unwrap();
         }
         writer.finish().unwrap()
     }
 
+    fn decompress(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+        let mut back = Vec::new();
+        match codec.compression {
+            Compression::None => back.extend_from_slice(bytes),
+            Compression::Zstd => back = zstd::decode_all(bytes).unwrap(),
+            Compression::Gzip => {
+                let mut decoder = flate2::read::GzDecoder::new(bytes);
+                decoder.read_to_end(&mut back).unwrap();
+                assert_eq!(decoder.into_inner(), [0u8; 0], "a single member");
+            }
+        }
+        back
+    }
+
+    fn check(codec: Codec, length: usize) {
+        let input = sample(length);
+        let expected = compress(codec, &input, 1, BLOCK);
+        for (threads, step) in [(1, 999), (2, 64 << 10), (7, 3 * BLOCK)] {
+            let output = compress(codec, &input, threads, step);
+            assert!(output == expected, "{codec:?}, {length}, {threads} threads");
+        }
+        assert!(
+            decompress(codec, &expected) == input,
+            "{codec:?}, {length} bytes"
+        );
+    }
+
     #[test]
     fn neither_threads_nor_writes_shape_the_output() {
         for length in [0, 1, 1000, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 12345] {
-            let input = sample(length);
-            let expected = compress(&input, 1, BLOCK);
-            for (threads, step) in [(1, 999), (2, 64 << 10), (7, 3 * BLOCK)] {
-                let output = compress(&input, threads, step);
-                assert!(output == expected, "{length} bytes, {threads} threads");
-            }
-            let mut back = Vec::new();
-            let mut decoder = flate2::read::GzDecoder::new(&expected[..]);
-            decoder.read_to_end(&mut back).unwrap();
-            assert!(back == input, "{length} bytes");
-            assert_eq!(decoder.into_inner(), [0u8; 0], "a single member");
+            check(Codec::GZIP, length);
+            check(Codec::new(Compression::Zstd, None).unwrap(), length);
+            check(Codec::new(Compression::None, None).unwrap(), length);
         }
+    }
+
+    #[test]
+    fn levels_change_the_size_and_nothing_else() {
+        let input = sample(2 * BLOCK);
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let [low, high] = [1, 9].map(|level| Codec::new(compression, Some(level)).unwrap());
+            let sizes = [low, high].map(|codec| {
+                let output = compress(codec, &input, 2, BLOCK);
+                assert!(decompress(codec, &output) == input, "{codec:?}");
+                output.len()
+            });
+            assert!(sizes[0] > sizes[1], "{compression:?}: {sizes:?}");
+        }
+        assert!(Codec::new(Compression::Gzip, Some(10)).is_err());
+        assert!(Codec::new(Compression::Zstd, Some(23)).is_err());
+        assert!(Codec::new(Compression::Gzip, Some(-1)).is_err());
     }
 
     #[test]
@@ -251,7 +382,7 @@ mod tests {
         })
         .take(3 * BLOCK)
         .collect();
-        assert!(compress(&noise, 2, BLOCK).len() < noise.len() + noise.len() / 500);
+        assert!(compress(Codec::GZIP, &noise, 2, BLOCK).len() < noise.len() + noise.len() / 500);
     }
 
     struct Full;
@@ -271,7 +402,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_output_ends_it() {
-        let mut writer = GzipWriter::with_threads(Full, 2).unwrap();
+        let mut writer = BlockWriter::with_threads(Full, Codec::GZIP, 2).unwrap();
         let written = writer.write_all(&sample(20 * BLOCK));
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
@@ -280,7 +411,7 @@ mod tests {
     /// back end, which is a decision of its own.
     #[test]
     fn output_is_pinned() {
-        let digest = mica_oci::Digest::of(&compress(&sample(2 * BLOCK + 5), 2, BLOCK));
+        let digest = mica_oci::Digest::of(&compress(Codec::GZIP, &sample(2 * BLOCK + 5), 2, BLOCK));
         assert_eq!(digest.short(), "e2b31f76fd37");
     }
 }

@@ -6,12 +6,23 @@ use std::io::{self, Write};
 use mica_oci::{Descriptor, DiffId, Hasher, MediaType, Verified};
 
 use crate::blobs::copy;
-use crate::compress::GzipWriter;
+use crate::compress::{BlockWriter, Codec};
 use crate::error::At;
-use crate::{Layer, Store, StoreError};
+use crate::layer::{Decompressed, Rewrite};
+use crate::{Layer, Limits, Store, StoreError};
 
-/// Kind of the records that say which blob a layer was compressed to: diff ID to descriptor.
+/// Kind of the records that say which blob a layer was compressed to: diff ID, and the codec where
+/// it is not the usual one, to descriptor.
 pub(crate) const COMPRESSED: &str = "compressed";
+
+/// What is compressed.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// The files of an unpacked layer.
+    Files(&'a Layer),
+    /// A blob of the store.
+    Blob(&'a Descriptor),
+}
 
 impl Store {
     /// Returns the gzip blob of a layer that was made here: the one made before, or a new one.
@@ -19,98 +30,178 @@ impl Store {
     /// # Errors
     /// [`StoreError::LayerChanged`] when the layer's files are no longer those of its diff ID.
     pub fn compressed(&self, layer: &Layer, diff_id: &DiffId) -> Result<Descriptor, StoreError> {
-        match self.known_compressed(diff_id)? {
-            Some(known) if self.has_blob(&known.digest) => Ok(known),
-            _ => self.compress(diff_id, |out| {
-                let actual = self.layer_tar(layer, out)?.diff_id;
-                if actual == *diff_id {
-                    return Ok(());
-                }
-                Err(StoreError::LayerChanged {
-                    path: layer.path.clone(),
-                    expected: diff_id.clone(),
-                    actual,
-                })
-            }),
+        match self.known_blob(diff_id, Codec::GZIP)? {
+            Some(known) => Ok(known),
+            None => self.compress(diff_id, Codec::GZIP, Source::Files(layer)),
         }
     }
 
-    /// Returns the gzip blob of a layer, made from its tar blob where that was kept, otherwise
-    /// from its files.
-    pub(crate) fn compressed_by_diff_id(&self, diff_id: &DiffId) -> Result<Descriptor, StoreError> {
-        match self.known_compressed(diff_id)? {
-            Some(known) if self.has_blob(&known.digest) => Ok(known),
-            _ if self.has_blob(&diff_id.0) => self.compress(diff_id, |out| {
-                let size = self.blob_size(&diff_id.0)?;
-                let tar = Descriptor::new(MediaType::OCI_LAYER, diff_id.0.clone(), size);
-                let mut content = Verified::new(self.open_blob(&diff_id.0)?, &tar);
-                let copied = copy(&mut content, out).map(drop);
-                copied.map_err(|source| StoreError::Content {
-                    digest: diff_id.0.clone(),
-                    source,
-                })
-            }),
-            _ => self.compressed(&self.made_layer(diff_id)?, diff_id),
+    /// Returns the blob of a layer that was made here: from its tar blob where that was kept,
+    /// otherwise from its files.
+    pub(crate) fn compressed_by_diff_id(
+        &self,
+        diff_id: &DiffId,
+        codec: Codec,
+    ) -> Result<Descriptor, StoreError> {
+        if let Some(known) = self.known_blob(diff_id, codec)? {
+            return Ok(known);
+        }
+        if self.has_blob(&diff_id.0) {
+            let size = self.blob_size(&diff_id.0)?;
+            let tar = Descriptor::new(MediaType::OCI_LAYER, diff_id.0.clone(), size);
+            return self.compress(diff_id, codec, Source::Blob(&tar));
+        }
+        self.compress(diff_id, codec, Source::Files(&self.made_layer(diff_id)?))
+    }
+
+    /// Returns a blob of the same layer in another compression. The tar stream is verified.
+    pub(crate) fn recompressed(
+        &self,
+        blob: &Descriptor,
+        diff_id: &DiffId,
+        codec: Codec,
+    ) -> Result<Descriptor, StoreError> {
+        match self.known_blob(diff_id, codec)? {
+            Some(known) => Ok(known),
+            None => self.compress(diff_id, codec, Source::Blob(blob)),
         }
     }
 
-    /// Returns what a layer was compressed to, should it have been; the blob may be gone.
+    /// Writes a layer's tar stream with other times or owners into a blob, and returns that
+    /// stream's diff ID.
+    pub(crate) fn rewritten_blob(
+        &self,
+        layer: &Layer,
+        rewrite: Rewrite,
+        codec: Codec,
+    ) -> Result<(DiffId, Descriptor), StoreError> {
+        let (diff_id, descriptor) = self.write_blob(codec, |out| {
+            Ok(self.rewritten_tar(layer, rewrite, out)?.diff_id)
+        })?;
+        self.note_blob(&diff_id, codec, &descriptor)?;
+        Ok((diff_id, descriptor))
+    }
+
+    /// Returns what a layer was compressed to as usual, should it have been; the blob may be gone.
     pub fn known_compressed(&self, diff_id: &DiffId) -> Result<Option<Descriptor>, StoreError> {
-        let value = self.records().get(COMPRESSED, diff_id.0.as_str())?;
+        self.noted_blob(diff_id, Codec::GZIP)
+    }
+
+    pub(crate) fn known_blob(
+        &self,
+        diff_id: &DiffId,
+        codec: Codec,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        let noted = self.noted_blob(diff_id, codec)?;
+        Ok(noted.filter(|known| self.has_blob(&known.digest)))
+    }
+
+    fn noted_blob(&self, diff_id: &DiffId, codec: Codec) -> Result<Option<Descriptor>, StoreError> {
+        let key = format!("{}{}", diff_id.0, codec.suffix());
+        let value = self.records().get(COMPRESSED, &key)?;
         Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
     }
 
-    /// Notes what a layer is when it is compressed; the blob may be elsewhere.
+    /// Notes what a layer is when it is compressed as usual; the blob may be elsewhere.
     pub fn note_compressed(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), StoreError> {
+        self.note_blob(diff_id, Codec::GZIP, blob)
+    }
+
+    fn note_blob(
+        &self,
+        diff_id: &DiffId,
+        codec: Codec,
+        blob: &Descriptor,
+    ) -> Result<(), StoreError> {
+        let key = format!("{}{}", diff_id.0, codec.suffix());
         let value = serde_json::json!(blob).to_string();
-        self.records().put(COMPRESSED, diff_id.0.as_str(), &value)
+        self.records().put(COMPRESSED, &key, &value)
     }
 
     fn compress(
         &self,
         diff_id: &DiffId,
-        write_tar: impl FnOnce(&mut GzipWriter<Counting<'_>>) -> Result<(), StoreError>,
+        codec: Codec,
+        source: Source<'_>,
     ) -> Result<Descriptor, StoreError> {
+        let (_, descriptor) = self.write_blob(codec, |out| {
+            let (path, actual) = match source {
+                Source::Files(layer) => (layer.path.clone(), self.layer_tar(layer, out)?.diff_id),
+                Source::Blob(blob) => (self.blob_path(&blob.digest), self.blob_tar(blob, out)?),
+            };
+            if actual == *diff_id {
+                return Ok(actual);
+            }
+            let expected = diff_id.clone();
+            Err(StoreError::LayerChanged {
+                path,
+                expected,
+                actual,
+            })
+        })?;
+        self.note_blob(diff_id, codec, &descriptor)?;
+        Ok(descriptor)
+    }
+
+    /// Writes the tar stream that a blob holds, verified, and returns its digest.
+    fn blob_tar(&self, blob: &Descriptor, out: impl Write) -> Result<DiffId, StoreError> {
+        let content = |source| StoreError::Content {
+            digest: blob.digest.clone(),
+            source,
+        };
+        let verified = Verified::new(self.open_blob(&blob.digest)?, blob);
+        let mut tar = Decompressed::new(verified, &Limits::default()).map_err(content)?;
+        let mut out = Counting::new(out);
+        copy(&mut tar, &mut out).map_err(content)?;
+        tar.finish().map_err(content)?;
+        Ok(DiffId(out.hasher.finish()))
+    }
+
+    /// Makes a blob of what `write` writes; returns what `write` returns, and the blob.
+    fn write_blob(
+        &self,
+        codec: Codec,
+        write: impl FnOnce(&mut BlockWriter<Counting<&mut File>>) -> Result<DiffId, StoreError>,
+    ) -> Result<(DiffId, Descriptor), StoreError> {
         let mut temporary = self.temporary_file("compressed")?;
         let path = temporary.path().to_owned();
         let counting = Counting::new(temporary.file());
-        let mut gzip = GzipWriter::new(counting).at("write", &path)?;
-        write_tar(&mut gzip)?;
-        let written = gzip.finish().at("write", &path)?;
+        let mut blocks = BlockWriter::new(counting, codec).at("write", &path)?;
+        let diff_id = write(&mut blocks)?;
+        let written = blocks.finish().at("write", &path)?;
         let (digest, size) = (written.hasher.finish(), written.size);
         temporary.persist(&self.blob_path(&digest))?;
-        let descriptor = Descriptor::new(MediaType::OCI_LAYER_GZIP, digest, size);
-        self.note_compressed(diff_id, &descriptor)?;
-        Ok(descriptor)
+        let media_type = MediaType::layer(codec.compression());
+        Ok((diff_id, Descriptor::new(media_type, digest, size)))
     }
 }
 
-/// A file whose content is hashed on its way.
-struct Counting<'a> {
-    file: &'a mut File,
+/// A writer whose content is hashed on its way.
+struct Counting<W> {
+    out: W,
     hasher: Hasher,
     size: u64,
 }
 
-impl<'a> Counting<'a> {
-    fn new(file: &'a mut File) -> Self {
+impl<W> Counting<W> {
+    fn new(out: W) -> Self {
         Self {
-            file,
+            out,
             hasher: Hasher::new(),
             size: 0,
         }
     }
 }
 
-impl Write for Counting<'_> {
+impl<W: Write> Write for Counting<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
+        let count = self.out.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.size += count as u64;
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.out.flush()
     }
 }

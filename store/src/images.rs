@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Reads the image that a descriptor leads to; of an index, the one for `platform`, by
-    /// default the host's.
+    /// default the host's, or the first that is here.
     ///
     /// # Errors
     /// [`StoreError::Platform`] when an index has nothing for the platform.
@@ -71,8 +71,10 @@ impl Store {
     ) -> Result<Image, StoreError> {
         if target.media_type.is_index() {
             let index: Document<Index> = self.read_document(target)?;
-            let host = Platform::host();
-            let chosen = choose(&index, platform.unwrap_or(&host))?;
+            let chosen = match platform {
+                Some(platform) => choose(&index, platform)?,
+                None => self.choose_here(&index)?,
+            };
             return self.image(&chosen, platform);
         }
         if !target.media_type.is_manifest() {
@@ -87,6 +89,36 @@ impl Store {
             target: manifest.descriptor().clone(),
             manifest,
             config,
+        })
+    }
+
+    fn choose_here(&self, index: &Document<Index>) -> Result<Descriptor, StoreError> {
+        let host = choose(index, &Platform::host());
+        if host.as_ref().is_ok_and(|it| self.has_blob(&it.digest)) {
+            return host;
+        }
+        let mut entries = index.value().manifests.iter();
+        let here = entries.find(|entry| {
+            let platform = entry.platform.as_ref();
+            let is_image = platform.is_none_or(|platform| platform.os != "unknown");
+            is_image && self.has_blob(&entry.digest)
+        });
+        here.map_or(host, |here| Ok(here.clone()))
+    }
+
+    /// Gives a name to an index; the images that it lists need no entries of their own then.
+    pub(crate) fn tag_index(
+        &self,
+        index: &Document<Index>,
+        reference: &Reference,
+    ) -> Result<(), StoreError> {
+        self.tag_image(index.descriptor(), reference)?;
+        let listed = &index.value().manifests;
+        self.change_index(|entries| {
+            entries.retain(|entry| {
+                let is_listed = listed.iter().any(|image| image.digest == entry.digest);
+                name_of(entry).is_some() || !is_listed
+            });
         })
     }
 

@@ -13,7 +13,7 @@ use mica_oci::{ChainId, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::At;
-use crate::layer::{Written, copy_tree, link_tree, write_tar};
+use crate::layer::{Rewrite, Written, copy_tree, link_tree, write_tar};
 use crate::temporary::TemporaryDirectory;
 use crate::view::View;
 use crate::{Image, Store, StoreError, sys};
@@ -321,13 +321,23 @@ impl Store {
         layer: &Layer,
         out: impl Write,
     ) -> Result<LayerDescription, StoreError> {
+        self.rewritten_tar(layer, Rewrite::default(), out)
+    }
+
+    /// Writes a layer's tar stream with other times or owners than its files have.
+    pub(crate) fn rewritten_tar(
+        &self,
+        layer: &Layer,
+        rewrite: Rewrite,
+        out: impl Write,
+    ) -> Result<LayerDescription, StoreError> {
         let root = sys::open_root(&layer.path).at("open", &layer.path)?;
         let Written {
             diff_id,
             size,
             content,
             entries,
-        } = write_tar(&root, out)?;
+        } = write_tar(&root, rewrite, out)?;
         Ok(LayerDescription {
             diff_id,
             size,
@@ -339,7 +349,7 @@ impl Store {
     /// Writes the tar stream of a directory that is no layer, such as a cache mount.
     pub fn directory_tar(&self, path: &Path, out: impl Write) -> Result<(), StoreError> {
         let root = sys::open_root(path).at("open", path)?;
-        write_tar(&root, out)?;
+        write_tar(&root, Rewrite::default(), out)?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod compress;
 mod compressed;
 mod durable;
 mod error;
+mod export;
 mod find;
 mod images;
 mod layer;
@@ -29,21 +30,28 @@ mod layers;
 mod metadata;
 mod records;
 mod snapshots;
+mod squash;
 mod stacks;
 mod store;
 mod sys;
 mod temporary;
 mod transfer;
+mod tree;
 mod usage;
 mod view;
 
-pub use archive::{ArchiveError, ArchiveFormat, Loaded, load, load_directory, load_file, save};
+pub use archive::{
+    ArchiveError, ArchiveFormat, Loaded, Named, load, load_directory, load_file, save, save_layout,
+};
 pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;
+pub use compress::{Codec, LevelError};
 pub use error::StoreError;
+pub use export::{ExistingLayers, ExportForm, ImageSet, MediaTypes, Origin, Outgoing};
 pub use images::{Image, Tagged};
 pub use layer::{
-    DanglingLinks, EntryError, FileError, LayerError, Limits, TarError, apply_onto, is_archive,
+    DanglingLinks, EntryError, FileError, LayerError, Limits, Rewrite, TarError, Times, apply_onto,
+    is_archive,
 };
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
@@ -52,6 +60,10 @@ pub use snapshots::{
     ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,
 };
 pub use store::{Store, StoreOptions, UseLock};
-pub use transfer::{Outcome, Progress, TransferError, TransferEvent, pull, push};
+pub use transfer::{
+    Outcome, Progress, TransferError, TransferEvent, join_platforms, pull, push, push_layer,
+    push_set,
+};
+pub use tree::concatenate_trees;
 pub use usage::{CacheUsage, ImageUsage, Usage};
 pub use view::{Entry, FileType, Follow, View};

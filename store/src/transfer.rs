@@ -4,6 +4,7 @@
 //! nothing visible but complete blobs and layers, and the next one goes on from there.
 
 mod contracts;
+mod join;
 mod pull;
 mod push;
 mod streams;
@@ -14,8 +15,9 @@ use mica_oci::{ContractError, Descriptor, DiffId, Digest};
 
 use crate::{Image, StoreError};
 
+pub use join::join_platforms;
 pub use pull::pull;
-pub use push::push;
+pub use push::{push, push_layer, push_set};
 
 /// Who wants to know how far a transfer is. Called from the transfer's own task; must not block.
 pub trait Progress: Sync {

@@ -16,11 +16,14 @@ mod images;
 mod kill;
 mod limits;
 mod network;
+mod outputs;
+mod platforms;
 mod progress;
 mod quickstart;
 mod registry;
 mod run_options;
 mod scheduling;
+mod shipping;
 mod sources;
 mod structure;
 mod terminal;
@@ -49,6 +52,12 @@ const TESTS: &[Test] = tests! {
     cache: registry, modes, local, inline, lost_caches, failed_builds, mounts;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
+    outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, metadata_and_annotations,
+        annotations_in_the_store, squash, peers_take_each_kind;
+    shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
+        a_refusal_is_reported;
+    platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
+        the_same_everywhere, the_time_of_the_context;
     images: listing, inspect_formats, history, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
         stop_and_restart, exit_codes;

@@ -63,6 +63,11 @@ impl Registry {
         Self::start(&["--htpasswd", user, password])
     }
 
+    /// Returns where it keeps what it got.
+    pub fn storage(&self) -> PathBuf {
+        self.directory.path().join("storage")
+    }
+
     fn start(extra: &[&str]) -> Result<Self, Skip> {
         needs(&["docker-registry", "htpasswd", "curl"])?;
         let directory = tempfile::Builder::new().prefix("mica-registry-").tempdir();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mica_oci::Digest;
+use mica_oci::{Digest, Reference};
 use mica_store::Store;
 
 use super::record::{BuildRecord, BuildStatus, BuildStep, Part, Span, VERSION};
@@ -29,11 +29,11 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Says what a request is to build.
-    pub fn of(request: &BuildRequest) -> Self {
+    /// Says what a request is to build, under which names.
+    pub fn of(request: &BuildRequest, tags: &[Reference]) -> Self {
         let context = request.context.as_ref();
         Self {
-            tags: request.tags.iter().map(|tag| tag.familiar()).collect(),
+            tags: tags.iter().map(Reference::familiar).collect(),
             context: context.map_or_else(|| "-".into(), |path| path.display().to_string()),
             dockerfile: request.dockerfile.name.clone(),
             target: request.target.clone(),

@@ -30,19 +30,8 @@ pub(crate) fn request(
     secrets: BTreeMap<String, SecretSource>,
     ssh: BTreeMap<String, SshSource>,
 ) -> Result<BuildRequest, Failure> {
-    let platform = session.environment.platform(args.platform.as_deref())?;
-    let build_args = variables(args, session);
-    let epoch = build_args
-        .get("SOURCE_DATE_EPOCH")
-        .and_then(|seconds| seconds.parse().ok());
-    let epoch = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let now = match epoch {
-        Some(epoch) => epoch,
-        None => session
-            .environment
-            .source_date_epoch()?
-            .unwrap_or_else(Timestamp::now),
-    };
+    let mut build_args = variables(args, session);
+    let epoch = super::epoch::resolve(&mut build_args, session, context)?;
     Ok(BuildRequest {
         dockerfile: context.dockerfile.clone(),
         context: context.directory.clone(),
@@ -51,21 +40,48 @@ pub(crate) fn request(
         build_args,
         labels: pairs(&args.label),
         target: args.target.clone(),
-        platform: platform.unwrap_or_else(Platform::host),
+        platform: Platform::host(),
         build_platform: Platform::host(),
         cache: cache_policy(args),
         inline_cache: false,
-        tags: args
-            .tag
-            .iter()
-            .map(|tag| tag.parse())
-            .collect::<Result<Vec<Reference>, _>>()?,
         secrets,
         ssh,
         entitlements: entitlements(args)?,
         sandbox: sandbox(args, session)?,
-        now,
+        now: Timestamp::now(),
+        epoch,
+        squash: args.output.squash(),
     })
+}
+
+/// Reads `--tag`.
+pub(crate) fn tags(texts: &[String]) -> Result<Vec<Reference>, CliError> {
+    let read = |text: &String| {
+        let parsed = text.parse::<Reference>();
+        let parsed = parsed.map_err(|error| invalid("-t, --tag", text, &error.to_string()))?;
+        match parsed.digest() {
+            None => Ok(parsed),
+            Some(_) => Err(invalid("-t, --tag", text, "a tag has no digest")),
+        }
+    };
+    texts.iter().map(read).collect()
+}
+
+/// Reads `--platform`, each one once; without it the environment's or the host's.
+pub(crate) fn platforms(texts: &[String], session: &Session) -> Result<Vec<Platform>, CliError> {
+    let mut platforms = Vec::with_capacity(texts.len());
+    for text in texts {
+        if let Some(platform) = session.environment.platform(Some(text.trim()))?
+            && !platforms.contains(&platform)
+        {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        let usual = session.environment.platform(None)?;
+        platforms.push(usual.unwrap_or_else(Platform::host));
+    }
+    Ok(platforms)
 }
 
 fn variables(args: &BuildArgs, session: &Session) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 
 use mica_builder::{BuildStep, DockerfileSource, Outcome, Status};
 use mica_dockerfile::check::Lines;
-use mica_store::Image;
+use mica_oci::Digest;
 
 use super::context::Context;
 use super::diagnostic::{ErrorFormat, Reporting};
@@ -39,9 +39,9 @@ fn transferred(what: &str, text: &str) -> Status {
 pub(crate) fn end(
     display: &Display,
     style: ChosenStyle,
-    made: Result<Image, Failure>,
+    made: Result<Digest, Failure>,
     reporting: &Reporting<'_>,
-) -> Result<Image, Failure> {
+) -> Result<Digest, Failure> {
     let Some(journal) = display.end() else {
         return made;
     };
@@ -58,7 +58,7 @@ pub(crate) fn end(
     }
     let hint = kept_hint(journal.steps());
     let result = match &made {
-        Ok(image) => Ok(image.id().to_string()),
+        Ok(id) => Ok(id.to_string()),
         Err(failure) => {
             let text = failure.to_string();
             Err(text.lines().next().unwrap_or_default().to_owned())

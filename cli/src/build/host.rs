@@ -1,11 +1,11 @@
 //! What a build asks of the program around it: base images, and someone to look on.
 
 use std::io::Write;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mica_builder::{
     Answer, BaseImages, CacheExport, CacheSource, Download, DownloadRequest, Event, MountImport,
-    StepId, Want,
+    SealedLayer, StepId, Want,
 };
 use mica_oci::{Platform, Reference};
 use mica_registry_client::{Actions, FileMethod, FileRequest, Registry};
@@ -13,6 +13,7 @@ use mica_store::{Image, Store};
 use tokio::runtime::Runtime;
 
 use super::cache_options::Caches;
+use super::output::Shipping;
 use super::progress::Display;
 use super::transfer::StepTransfer;
 
@@ -35,6 +36,10 @@ pub(crate) struct Host<'h> {
     /// Makes the registry client; most builds never need it.
     pub(crate) connect: &'h (dyn Fn() -> Result<Registry, Failure> + Sync),
     pub(crate) connection: OnceLock<(Registry, Runtime)>,
+    /// Held while a base image is pulled: several platforms of it have one name.
+    pub(crate) pulling: Mutex<()>,
+    /// The way up for finished layers, where the result is pushed.
+    pub(crate) shipping: Option<&'h Shipping>,
 }
 
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -44,7 +49,10 @@ impl Host<'_> {
         let Some(target) = self.store.resolve_tag(reference)? else {
             return Ok(None);
         };
-        let image = self.store.image(&target, Some(platform))?;
+        // An index may lack the platform, or that platform may never have been here.
+        let Ok(image) = self.store.image(&target, Some(platform)) else {
+            return Ok(None);
+        };
         Ok(image
             .config
             .value()
@@ -108,15 +116,33 @@ impl BaseImages for Host<'_> {
         {
             return Ok(image);
         }
+        let _pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.pull == Pull::Missing
+            && let Some(image) = self.stored(reference, platform)?
+        {
+            return Ok(image);
+        }
+        let former = self.store.resolve_tag(reference)?;
         let (registry, runtime) = self.connection()?;
         let source = registry.repository(reference, Actions::Pull);
         let progress = StepTransfer::new(self.display, step, reference.to_string());
         let pull = mica_store::pull(self.store, &source, reference, platform, &progress);
-        Ok(runtime.block_on(pull)?)
+        let image = runtime.block_on(pull)?;
+        if let Some(former) = former {
+            let join = mica_store::join_platforms(self.store, &source, reference, &former);
+            runtime.block_on(join)?;
+        }
+        Ok(image)
     }
 
     fn event(&self, event: Event) {
         self.display.event(&event);
+    }
+
+    fn layer(&self, layer: SealedLayer) {
+        if let Some(shipping) = self.shipping {
+            shipping.layer(&layer);
+        }
     }
 
     fn cache_sources(&self) -> &[Arc<dyn CacheSource>] {

@@ -20,8 +20,12 @@ pub(crate) fn diagnostics(error: &BuildError, dockerfile: &DockerfileSource) -> 
         Some(word) => narrowed(span, word, dockerfile),
         None => span,
     });
+    let message = with_causes(&error.kind);
     vec![Diagnostic {
-        message: format!("failed to solve: {}", with_causes(&error.kind)),
+        message: match &error.platform {
+            Some(platform) => format!("failed to solve: {platform}: {message}"),
+            None => format!("failed to solve: {message}"),
+        },
         code: code(&error.kind),
         span,
         hint: hint(&error.kind, dockerfile),
@@ -260,6 +264,7 @@ mod tests {
                 ignored_by: None,
             },
             span: Some(map.span(13, 29)),
+            platform: None,
         };
         let found = diagnostics(&error, &source(text));
         assert_eq!(found[0].span.expect("a place").text(text), "nothing");

@@ -1,19 +1,18 @@
 //! `mica build`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use clap::Args;
-use mica_builder::{BuildRequest, Journal, SecretSource, SshSource, Status, Subject};
-use mica_registry_client::Actions;
-use mica_store::{Image, Store};
+use mica_builder::{BuildRequest, Journal, SecretSource, SshSource, Subject};
+use mica_oci::Digest;
+use mica_store::Store;
 
 use crate::build::{
-    self, Ask, Call, Checker, ChosenStyle, Context, Display, ErrorFormat, Host, Method, Output,
-    Pull, Remotes, Reporting, Style, Warnings,
+    self, Ask, Call, Checker, Context, Delivery, Display, ErrorFormat, Goal, Host, Method,
+    OutputArgs, Pull, Remotes, Reporting, Shipping, Style, Warnings,
 };
 use crate::config::Settings;
 use crate::container::sizes::ByteSize;
@@ -42,9 +41,9 @@ pub(crate) struct BuildArgs {
     /// Set metadata for an image
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
-    /// Set target platform for build
-    #[arg(long)]
-    pub(crate) platform: Option<String>,
+    /// Set target platforms for build; several give one image index
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
     /// Do not use cache when building the image
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -72,18 +71,8 @@ pub(crate) struct BuildArgs {
     /// Set type of progress output
     #[arg(long, value_enum)]
     progress: Option<Style>,
-    /// Output destination (format: "type=oci,dest=path")
-    #[arg(short, long, value_name = "SPEC")]
-    output: Vec<String>,
-    /// Keep the image in the store: shorthand for "--output=type=docker", and always so here
-    #[arg(long)]
-    load: bool,
-    /// Shorthand for "--output=type=registry"
-    #[arg(long)]
-    push: bool,
-    /// Write the image ID to a file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
@@ -160,11 +149,7 @@ pub(crate) struct BuildArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
-    let outputs = args
-        .output
-        .iter()
-        .map(|text| Output::parse(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let goal = goal(args, session)?;
     let call = Call::of(&args.call, args.check)?;
     let store = session.store()?;
     let secrets = build::secrets(&args.secret, session)?;
@@ -177,10 +162,12 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     if let Some(error) = build::unknown_frontend(&context.dockerfile) {
         return Err(reporting.failure(&[error]));
     }
+    let held = store.hold()?;
     let named = build::named_contexts(&args.build_context, session, &store)?;
     let caches = build::Caches::read(&args.cache_from, &args.cache_to, session)?;
     let mut request = build::request(args, session, &context, named, secrets, ssh)?;
     request.inline_cache = caches.inline;
+    request.platform.clone_from(&goal.platforms[0]);
     let checker = Checker {
         request: &request,
         store: &store,
@@ -197,20 +184,23 @@ pub(crate) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     let style = build::choose_style(args.quiet, args.progress, session)?;
     let display = style.display(session);
     build::tell_definition(&display, &context);
-    display.record(Journal::new(&store, Subject::of(&request)));
+    display.record(Journal::new(&store, Subject::of(&request, &goal.tags)));
     let warnings = match style.shows_warnings() {
         true => Warnings::Shown,
         false => Warnings::Hidden,
     };
-    let image = build::checked(&checker, &reporting, warnings, || {
-        let made = make(
-            args, session, &checker, caches, &display, &reporting, &outputs,
-        );
+    let id = build::checked(&checker, &reporting, warnings, || {
+        let made = make(args, session, &checker, caches, &display, &reporting, &goal);
         build::end(&display, style, made, &reporting)
     })?;
+    // What is over the limit goes only when nobody uses the store.
+    drop(held);
     let limits = Settings::read(session.environment)?.build.cache;
     super::builder_prune::keep_limit(&store, &limits)?;
-    write_id(args, style, session, &image)
+    if style.is_quiet() {
+        session.printer.line(id.as_str())?;
+    }
+    Ok(Exit::Success)
 }
 
 /// Opens the context, wherever it is.
@@ -231,7 +221,7 @@ fn open_context(
     Ok(context)
 }
 
-/// Builds the image and brings it to its outputs.
+/// Builds the image and brings it to its outputs; returns its ID.
 fn make(
     args: &BuildArgs,
     session: &Session,
@@ -239,9 +229,10 @@ fn make(
     caches: build::Caches,
     display: &Display,
     reporting: &Reporting<'_>,
-    outputs: &[Output],
-) -> Result<Image, Failure> {
+    goal: &Goal,
+) -> Result<Digest, Failure> {
     let (store, request): (&Store, &BuildRequest) = (checker.store, checker.request);
+    let shipping = Shipping::new(store, goal, || session.registry())?;
     let connect = || session.registry().map_err(|failure| failure.error);
     let host = Host {
         store,
@@ -254,40 +245,36 @@ fn make(
         caches,
         connect: &connect,
         connection: OnceLock::new(),
+        pulling: Mutex::new(()),
+        shipping: shipping.as_ref(),
     };
-    let built = mica_builder::build(store, request, &host)
-        .map_err(|error| reporting.failure(&build::diagnostics(&error, &request.dockerfile)))?;
-    let image = built.image;
-    display.step("exporting to image", |status| {
-        status(Status::done(format!("writing image {}", image.id())));
-        for tag in &request.tags {
-            status(Status::done(format!("naming to {tag}")));
-        }
-        for output in outputs {
-            output.write(store, &image, &request.tags, session.printer)?;
-        }
-        if args.push || outputs.contains(&Output::Registry) {
-            push(session, store, &image, &request.tags)?;
-        }
-        Ok::<_, Failure>(())
-    })?;
-    Ok(image)
+    let built = mica_builder::build(store, request, &goal.platforms, &host)
+        .map_err(|error| reporting.failure(&build::diagnostics(&error, &request.dockerfile)));
+    let id = built.and_then(|built| {
+        let delivery = Delivery {
+            store,
+            built: &built,
+            tags: &goal.tags,
+            shipping: shipping.as_ref(),
+            display,
+        };
+        build::deliver_all(&goal.outputs, &delivery, &args.output)
+    });
+    if let Some(shipping) = shipping {
+        shipping.close();
+    }
+    id
 }
 
-/// Writes the image's ID to where it is wanted.
-fn write_id(args: &BuildArgs, style: ChosenStyle, session: &Session, image: &Image) -> Outcome {
-    if let Some(path) = &args.iidfile {
-        let failed = |source| CliError::File {
-            action: "write",
-            path: path.clone(),
-            source,
-        };
-        fs::write(path, image.id().as_str()).map_err(failed)?;
-    }
-    if style.is_quiet() {
-        session.printer.line(image.id().as_str())?;
-    }
-    Ok(Exit::Success)
+/// Reads what is to be made, and fails for what cannot be.
+fn goal(args: &BuildArgs, session: &Session) -> Result<Goal, CliError> {
+    let goal = Goal {
+        tags: build::tags(&args.tag)?,
+        platforms: build::platforms(&args.platform, session)?,
+        outputs: args.output.outputs()?,
+    };
+    goal.check(session.printer)?;
+    Ok(goal)
 }
 
 fn reporting<'c>(args: &BuildArgs, session: &Session, context: &'c Context) -> Reporting<'c> {
@@ -299,22 +286,4 @@ fn reporting<'c>(args: &BuildArgs, session: &Session, context: &'c Context) -> R
         annotate: github.as_deref() == Some("true"),
         printer: session.printer,
     }
-}
-
-fn push(
-    session: &Session,
-    store: &Store,
-    image: &Image,
-    tags: &[mica_oci::Reference],
-) -> Result<(), Failure> {
-    if tags.is_empty() {
-        let message = "tag is needed when pushing to registry: add --tag".into();
-        return Err(CliError::Arguments { message }.into());
-    }
-    let registry = session.registry()?;
-    for tag in tags {
-        let repository = registry.repository(tag, Actions::PullPush);
-        session.block_on(mica_store::push(store, image, &repository, tag, &()))??;
-    }
-    Ok(())
 }

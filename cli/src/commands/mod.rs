@@ -36,7 +36,7 @@ mod rename;
 mod rm;
 mod rmi;
 mod run;
-mod save;
+pub(crate) mod save;
 mod start;
 mod stats;
 mod stop;

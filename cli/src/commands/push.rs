@@ -3,9 +3,10 @@
 use clap::Args;
 use mica_oci::Reference;
 use mica_registry_client::Actions;
+use mica_store::{ImageSet, Store};
 
 use crate::exit::Exit;
-use crate::failure::{CliError, Outcome};
+use crate::failure::{CliError, Failure, Outcome};
 use crate::progress::{Direction, TransferProgress, Verbosity};
 use crate::session::Session;
 
@@ -46,11 +47,32 @@ pub(crate) fn run(args: &PushArgs, session: &Session) -> Outcome {
         .registry()?
         .repository(&reference, Actions::PullPush);
     let progress = TransferProgress::new(session.printer, Direction::Push, verbosity);
-    let pushed = mica_store::push(&store, &image, &repository, &reference, &progress);
-    let manifest = session.block_on(pushed)??;
+    let manifest = match index_of(&store, &reference)? {
+        Some(set) => {
+            let pushed = mica_store::push_set(&store, &set, &repository, &reference, &progress);
+            session.block_on(pushed)??
+        }
+        None => {
+            let pushed = mica_store::push(&store, &image, &repository, &reference, &progress);
+            session.block_on(pushed)??
+        }
+    };
     session.printer.line(match verbosity {
         Verbosity::Quiet => reference.to_string(),
         Verbosity::Normal => format!("{tag}: digest: {} size: {}", manifest.digest, manifest.size),
     })?;
     Ok(Exit::Success)
+}
+
+/// Returns the images of a name that stands for several platforms, when all of them are here.
+fn index_of(store: &Store, reference: &Reference) -> Result<Option<ImageSet>, Failure> {
+    let target = store.resolve_tag(reference)?;
+    let Some(target) = target.filter(|target| target.media_type.is_index()) else {
+        return Ok(None);
+    };
+    // Of an index that was pulled, most platforms never were here.
+    match store.image_set(&target) {
+        Ok(set) => Ok(Some(store.compressed_set(&set)?)),
+        Err(_) => Ok(None),
+    }
 }

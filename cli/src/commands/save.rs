@@ -1,12 +1,13 @@
 //! `mica save`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use mica_oci::Reference;
-use mica_store::{ArchiveFormat, Image, Store};
+use mica_store::{ArchiveFormat, ImageSet, Named, Store};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
@@ -65,18 +66,22 @@ pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
 }
 
 /// An image that is named by its ID is saved without a name.
-fn find(store: &Store, name: &str) -> Result<(Option<Reference>, Image), Failure> {
-    let image = store.find(name)?;
+fn find(store: &Store, name: &str) -> Result<Named, Failure> {
+    let set = ImageSet::single(store.find(name)?);
     let reference = name.parse::<Reference>().ok();
     let named = match &reference {
         Some(reference) => store.resolve_tag(reference)?.is_some(),
         None => false,
     };
-    Ok((reference.filter(|_| named), image))
+    Ok(Named {
+        reference: reference.filter(|_| named),
+        set,
+        annotations: BTreeMap::new(),
+    })
 }
 
 /// Writes a file that appears when it is whole.
-pub(super) fn save_to(
+pub(crate) fn save_to(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

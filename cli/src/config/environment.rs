@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use mica_oci::Platform;
 
 use crate::failure::CliError;
@@ -130,25 +129,5 @@ impl Environment {
                 reason: error.to_string(),
             })?;
         Ok(Some(parsed))
-    }
-
-    /// Returns the time that stands for now in what is built.
-    pub(crate) fn source_date_epoch(self) -> Result<Option<Timestamp>, CliError> {
-        const VARIABLE: &str = "SOURCE_DATE_EPOCH";
-        let Some(value) = self.variable(VARIABLE) else {
-            return Ok(None);
-        };
-        let time = value
-            .parse()
-            .ok()
-            .and_then(|seconds| Timestamp::from_second(seconds).ok());
-        match time {
-            Some(time) => Ok(Some(time)),
-            None => Err(CliError::Variable {
-                variable: VARIABLE,
-                value,
-                reason: "expected seconds since 1970".into(),
-            }),
-        }
     }
 }

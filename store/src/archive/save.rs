@@ -8,7 +8,7 @@ use mica_oci::{Descriptor, DiffId, Digest, Document, Index, MediaType, Reference
 use super::contents::blob_path;
 use super::docker::DockerImage;
 use super::load::IMAGE_NAME;
-use super::{ArchiveError, ArchiveFormat};
+use super::{ArchiveError, ArchiveFormat, Named};
 use crate::blobs::copy;
 use crate::{Image, Store, StoreError};
 
@@ -23,10 +23,13 @@ const BLOCK: u64 = 512;
 /// After an error the output is of no use.
 pub fn save(
     store: &Store,
-    images: &[(Option<Reference>, Image)],
+    images: &[Named],
     format: ArchiveFormat,
     out: impl Write,
 ) -> Result<(), ArchiveError> {
+    if format == ArchiveFormat::Docker && images.iter().any(|named| named.set.index.is_some()) {
+        return Err(ArchiveError::ManifestList);
+    }
     let _hold = store.hold()?;
     let mut archive = ArchiveWriter {
         out,
@@ -34,10 +37,15 @@ pub fn save(
     };
     archive.directory("blobs/")?;
     archive.directory("blobs/sha256/")?;
-    for (_, image) in images {
-        archive.image(store, image)?;
+    for named in images {
+        for image in &named.set.images {
+            archive.image(store, image)?;
+        }
+        if let Some(index) = &named.set.index {
+            archive.blob(index.digest(), index.raw())?;
+        }
     }
-    let index = Document::encode(MediaType::OCI_INDEX, index(images));
+    let index = Document::encode(MediaType::OCI_INDEX, Index::new(entries(images)));
     archive.file("index.json", index.raw())?;
     if format == ArchiveFormat::Docker {
         let manifest = serde_json::json!(docker_images(images)).to_string();
@@ -48,10 +56,15 @@ pub fn save(
 }
 
 /// One entry a name. Docker reads the full name from containerd's annotation, podman from OCI's.
-fn index(images: &[(Option<Reference>, Image)]) -> Index {
-    let entry = |(reference, image): &(Option<Reference>, Image)| {
-        let mut entry = image.target.clone();
-        entry.platform = Some(image.config.value().platform());
+pub(super) fn entries(images: &[Named]) -> Vec<Descriptor> {
+    let entry = |named: &Named| {
+        let Named { reference, set, .. } = named;
+        let mut entry = set.target().clone();
+        entry.annotations.extend(named.annotations.clone());
+        if set.index.is_none() {
+            let image = set.images.first();
+            entry.platform = image.map(|image| image.config.value().platform());
+        }
         if let Some(name) = reference.as_ref().map(ToString::to_string) {
             entry
                 .annotations
@@ -62,15 +75,18 @@ fn index(images: &[(Option<Reference>, Image)]) -> Index {
         }
         entry
     };
-    Index::new(images.iter().map(entry).collect())
+    images.iter().map(entry).collect()
 }
 
 /// One entry an image, with all its names.
-fn docker_images(images: &[(Option<Reference>, Image)]) -> Vec<DockerImage> {
+fn docker_images(images: &[Named]) -> Vec<DockerImage> {
     let mut entries: Vec<DockerImage> = Vec::new();
-    for (reference, image) in images {
+    let named = images.iter().flat_map(|Named { reference, set, .. }| {
+        let images = set.images.iter();
+        images.map(move |image| (reference.as_ref().map(Reference::familiar), image))
+    });
+    for (tag, image) in named {
         let config = blob_path(image.id());
-        let tag = reference.as_ref().map(Reference::familiar);
         match entries.iter_mut().find(|entry| entry.config == config) {
             Some(entry) => {
                 if let Some(tag) = tag {
@@ -118,31 +134,22 @@ impl<W: Write> ArchiveWriter<W> {
             (image.config.digest(), image.config.raw()),
             (image.manifest.digest(), image.manifest.raw()),
         ] {
-            if self.written.insert(digest.clone()) {
-                self.file(&blob_path(digest), raw)?;
-            }
+            self.blob(digest, raw)?;
         }
         Ok(())
+    }
+
+    fn blob(&mut self, digest: &Digest, raw: &[u8]) -> Result<(), ArchiveError> {
+        match self.written.insert(digest.clone()) {
+            true => self.file(&blob_path(digest), raw),
+            false => Ok(()),
+        }
     }
 
     fn layer(&mut self, store: &Store, layer: &Descriptor) -> Result<(), ArchiveError> {
         let digest = &layer.digest;
         self.header(&blob_path(digest), layer.size, tar::EntryType::Regular)?;
-        if store.has_blob(digest) {
-            let mut content = Verified::new(store.open_blob(digest)?, layer);
-            copy(&mut content, &mut self.out).map_err(ArchiveError::Write)?;
-        } else {
-            let diff_id = DiffId(digest.clone());
-            let made = store.made_layer(&diff_id)?;
-            let actual = store.layer_tar(&made, &mut self.out)?;
-            if actual.diff_id != diff_id {
-                return Err(ArchiveError::Store(StoreError::LayerChanged {
-                    path: made.path,
-                    expected: diff_id,
-                    actual: actual.diff_id,
-                }));
-            }
-        }
+        write_layer(store, layer, &mut self.out)?;
         self.pad(layer.size)
     }
 
@@ -187,4 +194,29 @@ impl<W: Write> ArchiveWriter<W> {
             .and_then(|()| self.out.flush())
             .map_err(ArchiveError::Write)
     }
+}
+
+/// Writes a layer's blob, or the tar stream of an unpacked layer that has none, verified.
+pub(super) fn write_layer(
+    store: &Store,
+    layer: &Descriptor,
+    mut out: impl Write,
+) -> Result<(), ArchiveError> {
+    let digest = &layer.digest;
+    if store.has_blob(digest) {
+        let mut content = Verified::new(store.open_blob(digest)?, layer);
+        copy(&mut content, &mut out).map_err(ArchiveError::Write)?;
+        return Ok(());
+    }
+    let diff_id = DiffId(digest.clone());
+    let made = store.made_layer(&diff_id)?;
+    let actual = store.layer_tar(&made, &mut out)?.diff_id;
+    if actual == diff_id {
+        return Ok(());
+    }
+    Err(ArchiveError::Store(StoreError::LayerChanged {
+        path: made.path,
+        expected: diff_id,
+        actual,
+    }))
 }

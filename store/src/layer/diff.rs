@@ -19,7 +19,8 @@ use super::header::{self, BLOCK, Header};
 use super::pax::{ATTRIBUTE, write_record, write_time};
 use super::whiteout::{OPAQUE, whiteout_of};
 use crate::metadata::is_overlay;
-use crate::sys::{self, Attribute, Facts};
+use crate::sys::{self, Attribute, Facts, Time};
+use crate::view::{Child, MergedDirectory};
 
 /// Bytes that are gathered before they are hashed and written.
 const BUFFER: usize = 256 << 10;
@@ -35,27 +36,92 @@ pub(crate) struct Written {
     pub(crate) entries: u64,
 }
 
-/// Writes the tar stream of a layer directory to `out`, and hashes it on its way.
-pub(crate) fn write_tar(root: &OwnedFd, out: impl Write) -> Result<Written, LayerError> {
-    let mut writer = Writer {
-        out: Output::new(out),
-        links: HashMap::new(),
-        content: 0,
-        entries: 0,
-    };
-    writer.directory(root, &mut Vec::new())?;
-    writer
-        .out
-        .append(&[0; 2 * BLOCK])
-        .map_err(LayerError::Write)?;
-    writer.out.flush().map_err(LayerError::Write)?;
-    Ok(Written {
-        diff_id: DiffId(writer.out.hasher.finish()),
-        size: writer.out.size,
-        content: writer.content,
-        entries: writer.entries,
-    })
+/// What a tar stream says otherwise than the files it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The times of files.
+    pub times: Times,
+    /// User and group that all files belong to.
+    pub owner: Option<(u32, u32)>,
 }
+
+/// The times of files in a tar stream, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Times {
+    /// Those of the files.
+    #[default]
+    Keep,
+    /// This one for files that are younger.
+    Latest(i64),
+    /// This one for all.
+    All(i64),
+}
+
+impl Rewrite {
+    fn apply(&self, facts: Facts) -> Facts {
+        let (uid, gid) = self.owner.unwrap_or((facts.uid, facts.gid));
+        Facts {
+            mode: facts.mode,
+            uid,
+            gid,
+            modified: self.times.apply(facts.modified),
+        }
+    }
+}
+
+impl Times {
+    fn apply(self, time: Time) -> Time {
+        match self {
+            Self::Latest(latest) if time > (latest, 0) => (latest, 0),
+            Self::Keep | Self::Latest(_) => time,
+            Self::All(one) => (one, 0),
+        }
+    }
+}
+
+/// Writes the tar stream of a layer directory to `out`, and hashes it on its way.
+pub(crate) fn write_tar(
+    root: &OwnedFd,
+    rewrite: Rewrite,
+    out: impl Write,
+) -> Result<Written, LayerError> {
+    let mut writer = Writer::new(rewrite, out);
+    writer.directory(root, &mut Vec::new())?;
+    writer.finish()
+}
+
+/// A merged tree of layers on its way into a tar stream.
+pub(crate) struct Tree<'a> {
+    /// The folder that it stands in; empty for none.
+    pub(crate) folder: &'a str,
+    pub(crate) root: &'a MergedDirectory,
+    pub(crate) rewrite: Rewrite,
+}
+
+/// Writes merged trees, which have no whiteouts, one after the other.
+pub(crate) fn write_trees(trees: &[Tree<'_>], out: impl Write) -> Result<(), LayerError> {
+    let mut writer = Writer::new(Rewrite::default(), out);
+    for tree in trees {
+        writer.rewrite = tree.rewrite;
+        writer.links.clear();
+        let mut path = Vec::new();
+        if !tree.folder.is_empty() {
+            path.extend_from_slice(tree.folder.as_bytes());
+            path.push(b'/');
+            writer.header(&Item::new(&path, b'5', FOLDER))?;
+        }
+        writer.merged(tree.root, &mut path)?;
+    }
+    writer.finish().map(drop)
+}
+
+/// A folder that stands for no directory of an image.
+const FOLDER: Facts = Facts {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    modified: (0, 0),
+};
 
 /// How many names are looked at before the first of them is written, and from how many on that is
 /// worth a thread.
@@ -74,6 +140,7 @@ struct SmallFile {
 
 struct Writer<W> {
     out: Output<W>,
+    rewrite: Rewrite,
     /// The first name of each inode that has more than one.
     links: HashMap<(u64, u64), Vec<u8>>,
     content: u64,
@@ -94,6 +161,77 @@ struct Item<'a> {
 }
 
 impl<W: Write> Writer<W> {
+    fn new(rewrite: Rewrite, out: W) -> Self {
+        Self {
+            out: Output::new(out),
+            rewrite,
+            links: HashMap::new(),
+            content: 0,
+            entries: 0,
+        }
+    }
+
+    fn finish(mut self) -> Result<Written, LayerError> {
+        self.out
+            .append(&[0; 2 * BLOCK])
+            .map_err(LayerError::Write)?;
+        self.out.flush().map_err(LayerError::Write)?;
+        Ok(Written {
+            diff_id: DiffId(self.out.hasher.finish()),
+            size: self.out.size,
+            content: self.content,
+            entries: self.entries,
+        })
+    }
+
+    /// As [`directory`](Self::directory) for what several layers hold together.
+    fn merged(
+        &mut self,
+        directory: &MergedDirectory,
+        path: &mut Vec<u8>,
+    ) -> Result<(), LayerError> {
+        let found = directory.list().archiving("read the directory");
+        for (name, _, stat) in found.map_err(|error| at(path, error))? {
+            let length = path.len();
+            path.extend_from_slice(name.as_bytes());
+            self.merged_child(directory, &name, &stat, path)?;
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn merged_child(
+        &mut self,
+        parent: &MergedDirectory,
+        name: &OsStr,
+        stat: &Stat,
+        path: &mut Vec<u8>,
+    ) -> Result<(), LayerError> {
+        let kind = sys::file_type(stat);
+        if kind == FileType::Socket {
+            return Ok(());
+        }
+        if kind != FileType::Directory {
+            let holder = parent.find_at(name).archiving("look up the file");
+            let holder = holder.map_err(|error| at(path, error))?;
+            return match holder {
+                Some(holder) => self.node(holder, name, path, kind, stat),
+                None => Err(at(path, FileError::Changed)),
+            };
+        }
+        let opened = parent.child(name).archiving("open the directory");
+        let Child::Directory(directory) = opened.map_err(|error| at(path, error))? else {
+            return Err(at(path, FileError::Changed));
+        };
+        path.push(b'/');
+        if let Some((_, top)) = directory.top() {
+            let mut item = item(top, path, b'5').map_err(|error| at(path, error))?;
+            item.name = path;
+            self.header(&item)?;
+        }
+        self.merged(&directory, path)
+    }
+
     /// Writes what a directory holds. `path` is its name with a slash at its end, and the same
     /// again afterwards.
     fn directory(&mut self, directory: &OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
@@ -248,7 +386,8 @@ impl<W: Write> Writer<W> {
 
     fn header(&mut self, item: &Item<'_>) -> Result<(), LayerError> {
         self.entries += 1;
-        let (header, records) = item.encode().map_err(|error| at(item.name, error))?;
+        let facts = self.rewrite.apply(item.facts);
+        let (header, records) = item.encode(facts).map_err(|error| at(item.name, error))?;
         if !records.is_empty() {
             let mut extension = Header::new(b'x');
             extension.set_text(header::NAME, b"PaxHeaders/");
@@ -278,7 +417,7 @@ impl<'a> Item<'a> {
     }
 
     /// Makes the header, and the PAX records for what does not fit into it.
-    fn encode(&self) -> Result<(Header, Vec<u8>), FileError> {
+    fn encode(&self, facts: Facts) -> Result<(Header, Vec<u8>), FileError> {
         let mut header = Header::new(self.entry_type);
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut record = |fits: bool, key: &str, value: Vec<u8>| {
@@ -297,7 +436,7 @@ impl<'a> Item<'a> {
             uid,
             gid,
             modified,
-        } = self.facts;
+        } = facts;
         header.set_number(header::MODE, mode.into());
         let numbers = [
             (header::UID, "uid", u64::from(uid)),

@@ -12,13 +12,23 @@ use tokio::sync::mpsc;
 
 use super::streams::Counted;
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
-use crate::{Image, Store, UseLock};
+use crate::{Codec, Image, ImageSet, Store, UseLock};
 
 /// Blobs that are sent at a time.
 const UPLOADS: usize = 4;
 
+/// In which form layers go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Plain ones compressed.
+    Compressed,
+    /// As the manifest lists them.
+    AsListed,
+}
+
 /// What the steps of one push share.
 struct Pushing<'a, D> {
+    form: Form,
     store: &'a Store,
     destination: &'a D,
     reference: &'a Reference,
@@ -39,29 +49,85 @@ pub async fn push<D: Push + Tag>(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
-    let owned = store.clone();
-    let pushing = Pushing {
-        store,
-        destination,
-        reference,
-        progress,
-        hold: Arc::new(blocking(move || owned.hold()).await?),
-    };
-    let layers = pushing.layers(image).await?;
-    let manifest = with_layers(&image.manifest, layers);
-    pushing.document(&image.config).await?;
-    pushing.document(&manifest).await?;
-    let target = manifest.descriptor().clone();
-    if reference.tag().is_some() {
-        pushing.tag(&target).await?;
-    }
-    let (store, reference, id) = (store.clone(), reference.clone(), image.id().clone());
-    let digest = target.digest.clone();
-    blocking(move || store.add_repository_digest(&id, &reference, &digest)).await?;
+    let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
+    let target = pushing.image(image).await?;
+    pushing.finish(std::slice::from_ref(image), &target).await?;
     Ok(target)
 }
 
-impl<D: Push + Tag> Pushing<'_, D> {
+/// Pushes an image, or an index with all its images, in the very form it has; the name comes last.
+pub async fn push_set<D: Push + Tag>(
+    store: &Store,
+    set: &ImageSet,
+    destination: &D,
+    reference: &Reference,
+    progress: &dyn Progress,
+) -> Result<Descriptor, TransferError> {
+    let pushing = Pushing::new(store, destination, reference, progress, Form::AsListed).await?;
+    for image in &set.images {
+        pushing.image(image).await?;
+    }
+    if let Some(index) = &set.index {
+        pushing.document(index).await?;
+    }
+    pushing.finish(&set.images, set.target()).await?;
+    Ok(set.target().clone())
+}
+
+/// Pushes one layer ahead of its image, in the very form it has.
+pub async fn push_layer<D: Push + Tag>(
+    store: &Store,
+    layer: &Descriptor,
+    destination: &D,
+    reference: &Reference,
+) -> Result<(), TransferError> {
+    let pushing = Pushing::new(store, destination, reference, &(), Form::AsListed).await?;
+    pushing.send(layer, layer).await
+}
+
+impl<'a, D: Push + Tag> Pushing<'a, D> {
+    async fn new(
+        store: &'a Store,
+        destination: &'a D,
+        reference: &'a Reference,
+        progress: &'a dyn Progress,
+        form: Form,
+    ) -> Result<Self, TransferError> {
+        let owned = store.clone();
+        Ok(Self {
+            form,
+            store,
+            destination,
+            reference,
+            progress,
+            hold: Arc::new(blocking(move || owned.hold()).await?),
+        })
+    }
+
+    /// Brings an image there, without a name.
+    async fn image(&self, image: &Image) -> Result<Descriptor, TransferError> {
+        let layers = self.layers(image).await?;
+        let manifest = with_layers(&image.manifest, layers);
+        self.document(&image.config).await?;
+        self.document(&manifest).await?;
+        Ok(manifest.descriptor().clone())
+    }
+
+    /// Gives the name, and notes where the images went.
+    async fn finish(&self, images: &[Image], target: &Descriptor) -> Result<(), TransferError> {
+        if self.reference.tag().is_some() {
+            self.tag(target).await?;
+        }
+        let (store, reference) = (self.store.clone(), self.reference.clone());
+        let ids: Vec<_> = images.iter().map(|image| image.id().clone()).collect();
+        let digest = target.digest.clone();
+        let noted = blocking(move || {
+            let mut ids = ids.iter();
+            ids.try_for_each(|id| store.add_repository_digest(id, &reference, &digest))
+        });
+        Ok(noted.await?)
+    }
+
     async fn layers(&self, image: &Image) -> Result<Vec<Descriptor>, TransferError> {
         let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let both: Vec<_> = layers
@@ -79,9 +145,9 @@ impl<D: Push + Tag> Pushing<'_, D> {
     /// Brings one layer there; returns it as it is there.
     async fn layer(&self, layer: Descriptor, diff_id: DiffId) -> Result<Descriptor, TransferError> {
         let (store, known) = (self.store.clone(), diff_id.clone());
-        let outgoing = match layer.media_type.layer_compression() {
-            Some(Compression::None) => blocking(move || store.known_compressed(&known)).await?,
-            _ => Some(layer.clone()),
+        let outgoing = match self.is_compressed_first(&layer) {
+            true => blocking(move || store.known_compressed(&known)).await?,
+            false => Some(layer.clone()),
         };
         if let Some(outgoing) = outgoing
             && self.is_there(&outgoing).await?
@@ -94,12 +160,17 @@ impl<D: Push + Tag> Pushing<'_, D> {
         Ok(like(&layer, outgoing))
     }
 
+    fn is_compressed_first(&self, layer: &Descriptor) -> bool {
+        let is_plain = layer.media_type.layer_compression() == Some(Compression::None);
+        self.form == Form::Compressed && is_plain
+    }
+
     async fn compressed(
         &self,
         layer: &Descriptor,
         diff_id: DiffId,
     ) -> Result<Descriptor, TransferError> {
-        if layer.media_type.layer_compression() != Some(Compression::None) {
+        if !self.is_compressed_first(layer) {
             return Ok(layer.clone());
         }
         self.progress.event(TransferEvent::Compressing {
@@ -108,7 +179,7 @@ impl<D: Push + Tag> Pushing<'_, D> {
         let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
         let compressed = blocking(move || {
             let _hold = hold;
-            store.compressed_by_diff_id(&diff_id)
+            store.compressed_by_diff_id(&diff_id, Codec::GZIP)
         });
         Ok(compressed.await?)
     }

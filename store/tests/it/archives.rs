@@ -6,21 +6,29 @@ use std::io::Write;
 use mica_fixtures::{MemoryRegistry, gzip};
 use mica_oci::{Compression, Platform};
 use mica_store::{
-    ArchiveError, ArchiveFormat, Image, Loaded, StoreError, load, load_directory, load_file, pull,
-    save,
+    ArchiveError, ArchiveFormat, Image, ImageSet, Loaded, Named, StoreError, load, load_directory,
+    load_file, pull, save,
 };
 use serde_json::json;
 
 use super::{TestStore, check_complete, image, layers, make_image, name, temporaries};
 
 fn saved(store: &TestStore, names: &[&str], format: ArchiveFormat) -> Vec<u8> {
-    let images: Vec<(Option<_>, Image)> = names
+    let images: Vec<_> = names
         .iter()
-        .map(|text| (Some(name(text)), store.find(text).unwrap()))
+        .map(|text| named(text, store.find(text).unwrap()))
         .collect();
     let mut archive = Vec::new();
     save(store, &images, format, &mut archive).unwrap();
     archive
+}
+
+fn named(text: &str, image: Image) -> Named {
+    Named {
+        reference: Some(name(text)),
+        set: ImageSet::single(image),
+        annotations: Default::default(),
+    }
 }
 
 fn shown(loaded: &[Loaded]) -> Vec<String> {
@@ -201,7 +209,7 @@ fn a_layer_that_changed_behind_our_back_is_not_saved() {
         .unwrap()
         .write_all(b"TEXT")
         .unwrap();
-    let images = [(Some(name("app")), made)];
+    let images = [named("app", made)];
     let result = save(&store, &images, ArchiveFormat::Docker, std::io::sink());
     let changed = matches!(
         result,

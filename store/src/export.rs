@@ -1,0 +1,334 @@
+//! Images in the form in which they leave: compression, media types, times, annotations.
+
+use std::collections::BTreeMap;
+
+use mica_oci::{
+    Compression, Descriptor, DiffId, Document, ImageConfig, Index, Manifest, MediaType, Platform,
+};
+
+use crate::layer::{Rewrite, Times};
+use crate::{Codec, Image, Layer, Store, StoreError};
+
+/// Kind of the records that say what a layer became when its times were changed: diff ID and time
+/// to diff ID.
+pub(crate) const REWRITTEN: &str = "rewritten";
+
+/// An image, or the images of several platforms with the index that lists them.
+#[derive(Clone, Debug)]
+pub struct ImageSet {
+    /// The index, when there is one.
+    pub index: Option<Document<Index>>,
+    /// The images; one and only one where there is no index.
+    pub images: Vec<Image>,
+}
+
+/// How an image is to leave.
+#[derive(Clone, Debug)]
+pub struct ExportForm {
+    /// How layers that were made here are compressed.
+    pub codec: Codec,
+    /// What becomes of layers that came compressed.
+    pub existing: ExistingLayers,
+    /// The time that no file of a layer that was made here is younger than, in seconds since 1970.
+    pub latest: Option<i64>,
+    /// Whose media types are used.
+    pub media_types: MediaTypes,
+}
+
+/// What becomes of layers that came compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingLayers {
+    /// They go as they came.
+    Keep,
+    /// Those in another compression are converted.
+    Convert,
+}
+
+/// Whose media types are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaTypes {
+    /// OCI's.
+    Oci,
+    /// Docker's.
+    Docker,
+}
+
+/// One layer in its outgoing form.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The blob, or the plain tar stream of an unpacked layer.
+    pub descriptor: Descriptor,
+    /// The tar stream that it holds.
+    pub diff_id: DiffId,
+}
+
+/// Where a layer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the base image: its times are left alone.
+    Base,
+    /// Made here.
+    Made,
+}
+
+impl ImageSet {
+    /// Makes a set of one image.
+    pub fn single(image: Image) -> Self {
+        Self {
+            index: None,
+            images: vec![image],
+        }
+    }
+
+    /// Returns what a name is given to: the index, or the image.
+    ///
+    /// # Panics
+    /// When the set is empty.
+    pub fn target(&self) -> &Descriptor {
+        match &self.index {
+            Some(index) => index.descriptor(),
+            None => &self.images.first().expect("a set has an image").target,
+        }
+    }
+}
+
+impl Store {
+    /// Brings one layer into its outgoing form. Done once: the result is found again.
+    pub fn export_layer(
+        &self,
+        layer: &Descriptor,
+        diff_id: &DiffId,
+        origin: Origin,
+        form: &ExportForm,
+    ) -> Result<Outgoing, StoreError> {
+        let outgoing = match (form.latest, origin) {
+            (Some(latest), Origin::Made) => self.clamped(diff_id, latest, form.codec)?,
+            _ => Outgoing {
+                descriptor: self.converted(layer, diff_id, form)?,
+                diff_id: diff_id.clone(),
+            },
+        };
+        let descriptor = Descriptor {
+            media_type: form.media_types.layer(&outgoing.descriptor),
+            ..outgoing.descriptor
+        };
+        Ok(Outgoing {
+            descriptor,
+            ..outgoing
+        })
+    }
+
+    /// Brings an image into its outgoing form, and puts its documents into the store.
+    ///
+    /// `base_layers` is how many of the layers came with the base image.
+    pub fn export_image(
+        &self,
+        image: &Image,
+        base_layers: usize,
+        form: &ExportForm,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Image, StoreError> {
+        let diff_ids = &image.config.value().rootfs.diff_ids;
+        let mut layers = Vec::with_capacity(diff_ids.len());
+        let pairs = image.manifest.value().layers.iter().zip(diff_ids);
+        for (index, (layer, diff_id)) in pairs.enumerate() {
+            let origin = match index < base_layers {
+                true => Origin::Base,
+                false => Origin::Made,
+            };
+            layers.push(self.export_layer(layer, diff_id, origin, form)?);
+        }
+        let config = form.media_types.config(&image.config, &layers)?;
+        let mut manifest = Manifest {
+            config: config.descriptor().clone(),
+            layers: layers.into_iter().map(|layer| layer.descriptor).collect(),
+            media_type: Some(form.media_types.manifest()),
+            ..image.manifest.value().clone()
+        };
+        manifest.annotations.extend(annotations.clone());
+        let manifest = Document::encode(form.media_types.manifest(), manifest);
+        self.put_document(&config)?;
+        Ok(Image {
+            target: self.put_document(&manifest)?,
+            manifest,
+            config,
+        })
+    }
+
+    /// Makes the index of several images, and puts it into the store. Each entry gets a platform and
+    /// annotations.
+    pub fn export_index(
+        &self,
+        images: Vec<(Image, Platform, BTreeMap<String, String>)>,
+        media_types: MediaTypes,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<ImageSet, StoreError> {
+        let media_type = media_types.index();
+        let mut index = Index {
+            media_type: Some(media_type.clone()),
+            annotations: annotations.clone(),
+            ..Index::new(Vec::with_capacity(images.len()))
+        };
+        let mut listed = Vec::with_capacity(images.len());
+        for (image, platform, annotations) in images {
+            index.manifests.push(Descriptor {
+                platform: Some(platform),
+                annotations,
+                ..image.target.clone()
+            });
+            listed.push(image);
+        }
+        let index = Document::encode(media_type, index);
+        self.put_document(&index)?;
+        Ok(ImageSet {
+            index: Some(index),
+            images: listed,
+        })
+    }
+
+    /// Returns the set that a descriptor leads to: an image, or an index with all its images.
+    ///
+    /// # Errors
+    /// When a platform of the index is not here.
+    pub fn image_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
+        if !target.media_type.is_index() {
+            return Ok(ImageSet::single(self.image(target, None)?));
+        }
+        let index: Document<Index> = self.read_document(target)?;
+        let entries = index.value().manifests.iter();
+        let images = entries.map(|entry| self.image(entry, entry.platform.as_ref()));
+        Ok(ImageSet {
+            images: images.collect::<Result<_, _>>()?,
+            index: Some(index),
+        })
+    }
+
+    /// Returns a set with plain layers compressed, as registries want them. Images without plain
+    /// layers stay as they are, and so does an index of such.
+    pub fn compressed_set(&self, set: &ImageSet) -> Result<ImageSet, StoreError> {
+        let form = ExportForm {
+            codec: Codec::GZIP,
+            existing: ExistingLayers::Keep,
+            latest: None,
+            media_types: MediaTypes::Oci,
+        };
+        let mut images = Vec::with_capacity(set.images.len());
+        for image in &set.images {
+            images.push(match is_plain(image) {
+                true => self.export_image(image, 0, &form, &BTreeMap::new())?,
+                false => image.clone(),
+            });
+        }
+        let Some(index) = &set.index else {
+            let index = None;
+            return Ok(ImageSet { index, images });
+        };
+        let mut value = index.value().clone();
+        for (entry, image) in value.manifests.iter_mut().zip(&images) {
+            entry.digest = image.target.digest.clone();
+            entry.size = image.target.size;
+        }
+        if value == *index.value() {
+            return Ok(set.clone());
+        }
+        let index = Document::encode(index.descriptor().media_type.clone(), value);
+        self.put_document(&index)?;
+        Ok(ImageSet {
+            index: Some(index),
+            images,
+        })
+    }
+
+    /// Compresses a layer, or changes its compression where that is wanted.
+    fn converted(
+        &self,
+        layer: &Descriptor,
+        diff_id: &DiffId,
+        form: &ExportForm,
+    ) -> Result<Descriptor, StoreError> {
+        let wanted = form.codec.compression();
+        match layer.media_type.layer_compression() {
+            Some(found) if found == wanted => Ok(layer.clone()),
+            Some(Compression::None) => self.compressed_by_diff_id(diff_id, form.codec),
+            Some(_) if form.existing == ExistingLayers::Convert => {
+                self.recompressed(layer, diff_id, form.codec)
+            }
+            _ => Ok(layer.clone()),
+        }
+    }
+
+    fn clamped(&self, diff_id: &DiffId, latest: i64, codec: Codec) -> Result<Outgoing, StoreError> {
+        let key = format!("{}@{latest}", diff_id.0);
+        let known = self.records().get(REWRITTEN, &key)?;
+        if let Some(clamped) = known.and_then(|known| known.parse().ok().map(DiffId))
+            && let Some(descriptor) = self.known_blob(&clamped, codec)?
+        {
+            return Ok(Outgoing {
+                descriptor,
+                diff_id: clamped,
+            });
+        }
+        let layer: Layer = self.made_layer(diff_id)?;
+        let rewrite = Rewrite {
+            times: Times::Latest(latest),
+            owner: None,
+        };
+        let (clamped, descriptor) = self.rewritten_blob(&layer, rewrite, codec)?;
+        self.records().put(REWRITTEN, &key, clamped.0.as_str())?;
+        Ok(Outgoing {
+            descriptor,
+            diff_id: clamped,
+        })
+    }
+}
+
+fn is_plain(image: &Image) -> bool {
+    let mut layers = image.manifest.value().layers.iter();
+    layers.any(|layer| layer.media_type.layer_compression() == Some(Compression::None))
+}
+
+impl MediaTypes {
+    fn manifest(self) -> MediaType {
+        match self {
+            Self::Oci => MediaType::OCI_MANIFEST,
+            Self::Docker => MediaType::DOCKER_MANIFEST,
+        }
+    }
+
+    fn index(self) -> MediaType {
+        match self {
+            Self::Oci => MediaType::OCI_INDEX,
+            Self::Docker => MediaType::DOCKER_INDEX,
+        }
+    }
+
+    fn layer(self, layer: &Descriptor) -> MediaType {
+        let compression = layer.media_type.layer_compression();
+        match (self, compression) {
+            (Self::Oci, Some(compression)) => MediaType::layer(compression),
+            (Self::Docker, Some(Compression::None)) => MediaType::DOCKER_LAYER,
+            (Self::Docker, Some(Compression::Gzip)) => MediaType::DOCKER_LAYER_GZIP,
+            (Self::Docker, Some(Compression::Zstd)) => MediaType::DOCKER_LAYER_ZSTD,
+            (_, None) => layer.media_type.clone(),
+        }
+    }
+
+    /// Keeps the very bytes unless the layers' tar streams differ.
+    fn config(
+        self,
+        config: &Document<ImageConfig>,
+        layers: &[Outgoing],
+    ) -> Result<Document<ImageConfig>, StoreError> {
+        let media_type = match self {
+            Self::Oci => MediaType::OCI_CONFIG,
+            Self::Docker => MediaType::DOCKER_CONFIG,
+        };
+        let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        if config.value().rootfs.diff_ids == diff_ids {
+            return Ok(Document::parse(media_type, config.raw().clone())?);
+        }
+        let mut value = config.value().clone();
+        value.rootfs.diff_ids = diff_ids;
+        Ok(Document::encode(media_type, value))
+    }
+}
