@@ -61,12 +61,27 @@ pub(crate) fn keep(
     Ok(id)
 }
 
+/// Returns the files of a failed step; `None` when they are not kept any more.
+pub(crate) fn stack(store: &Store, id: &str) -> Result<Option<Stack>, ErrorKind> {
+    let Some(value) = store.records().get(KIND, id)? else {
+        return Ok(None);
+    };
+    let Ok(kept) = serde_json::from_str::<KeptFailure>(&value) else {
+        return Ok(None);
+    };
+    Ok(Some(store.stack_of_layers(&kept.layers)?))
+}
+
 /// Forgets what is kept of all failed steps; returns how many there were.
 ///
 /// # Errors
-/// When the store's records cannot be written.
-pub fn forget_failures(store: &Store) -> Result<usize, mica_store::StoreError> {
-    let known = store.records().keys(KIND)?;
+/// When the store's records cannot be written, or a layer cannot be removed.
+pub fn forget_failures(store: &Store) -> Result<usize, ErrorKind> {
+    let known = all(store)?;
+    for (id, kept) in &known {
+        forget(store, id, kept)?;
+    }
+    // Those that cannot be read, too.
     store.records().remove_all(KIND)?;
     Ok(known.len())
 }

@@ -50,6 +50,7 @@ mod remote;
 mod request;
 mod run;
 mod seal;
+mod shell;
 mod slots;
 mod sources;
 mod squash;
@@ -82,5 +83,6 @@ pub use request::{
     BaseImages, BuildRequest, CachePolicy, DockerfileSource, Entitlements, NamedContext,
     NetworkMode, Sandbox, SealedLayer, SecretSource, Squash, SshSource,
 };
+pub use shell::{Moment, Shell, ShellError, ShellGround, ShellRequest, open_shell};
 pub use usage::{CacheEntry, CacheKind, Kept, Pruned, prune, usage};
 pub use variables::predefined_arguments;

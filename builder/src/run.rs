@@ -30,7 +30,7 @@ use crate::state::StageState;
 use crate::variables::proxies;
 
 /// The host name of steps, as BuildKit has it: builds that ask for it find what they expect.
-const HOSTNAME: &str = "buildkitsandbox";
+pub(crate) const HOSTNAME: &str = "buildkitsandbox";
 
 /// Returns the host name of steps.
 pub(crate) fn hostname(request: &BuildRequest) -> &str {

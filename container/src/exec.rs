@@ -73,31 +73,9 @@ impl Containers {
         stdio: AttachStdio,
     ) -> Result<ExecSession, Error> {
         let (target, process) = self.prepare_exec(id, options)?;
-        if process.terminal.is_none() {
-            let AttachStdio {
-                stdin,
-                stdout,
-                stderr,
-            } = stdio;
-            let files = Stdio::Files {
-                stdin,
-                stdout,
-                stderr,
-            };
-            let sandbox = mica_isolation::exec(&target, &process, files)?;
-            return Ok(ExecSession {
-                sandbox,
-                terminal: None,
-                stdio: None,
-            });
-        }
-        let mut sandbox = mica_isolation::exec(&target, &process, nowhere()?)?;
-        let terminal = sandbox.take_terminal();
-        Ok(ExecSession {
-            sandbox,
-            terminal,
-            stdio: Some(stdio),
-        })
+        let (inner, copied) = ExecSession::streams(stdio, process.terminal)?;
+        let sandbox = mica_isolation::exec(&target, &process, inner)?;
+        Ok(ExecSession::of(sandbox, copied))
     }
 
     /// Checks that the container can run a command, and says how it runs.
@@ -195,6 +173,41 @@ impl ExecController {
 }
 
 impl ExecSession {
+    /// Splits a caller's streams: a process without a terminal gets them itself, one with a terminal
+    /// has them copied.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when `/dev/null` cannot be opened.
+    pub fn streams(
+        stdio: AttachStdio,
+        terminal: Option<WindowSize>,
+    ) -> Result<(Stdio, Option<AttachStdio>), Error> {
+        if terminal.is_some() {
+            return Ok((nowhere()?, Some(stdio)));
+        }
+        let AttachStdio {
+            stdin,
+            stdout,
+            stderr,
+        } = stdio;
+        let files = Stdio::Files {
+            stdin,
+            stdout,
+            stderr,
+        };
+        Ok((files, None))
+    }
+
+    /// Takes a sandbox of somebody else's, with the streams that its terminal is copied to.
+    pub fn of(mut sandbox: Sandbox, stdio: Option<AttachStdio>) -> Self {
+        let terminal = sandbox.take_terminal();
+        Self {
+            sandbox,
+            terminal,
+            stdio,
+        }
+    }
+
     /// Returns a way to control the command while [`ExecSession::run`] is busy.
     ///
     /// # Errors

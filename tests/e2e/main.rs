@@ -24,9 +24,11 @@ mod registry;
 mod run_options;
 mod scheduling;
 mod shipping;
+mod shell;
 mod sources;
 mod structure;
 mod terminal;
+mod why;
 
 use mica_tests::{Test, host_leftovers, run_tests, settles_to};
 
@@ -65,9 +67,11 @@ const TESTS: &[Test] = tests! {
     network: published_port, shared_with_container, host_and_none, reaches_another_container;
     limits: memory, processes, cpu;
     progress: plain_lines, failure, raw_json, quiet_and_none;
+    why: every_input, edited_dockerfile, another_base, many_files, past_builds;
+    shell: before_and_after, kept_until_pruned;
     registry: login_push_pull, peers_accept_what_was_pushed, wrong_password, loopback_http;
     archives: save_and_load, docker_loads, podman_loads;
-    terminal: run_it, exec_it, progress;
+    terminal: run_it, exec_it, progress, shell_it;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
     kill: builds, pulls_and_pushes;
     checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,

@@ -119,3 +119,19 @@ pub(crate) fn progress() -> Outcome {
     assert!(shown.contains("[2/2] RUN echo from-the-step"), "{shown}");
     Ok(())
 }
+
+/// A failed step's files, looked at in a shell with a terminal of its own.
+pub(crate) fn shell_it() -> Outcome {
+    let machine = Machine::with_busybox();
+    let text = "FROM busybox\nWORKDIR /work\nRUN echo half > half; exit 4\n";
+    let context = machine.context("c", &[("Dockerfile", text)]);
+    machine
+        .mica(["build", context.to_str().expect("UTF-8")])
+        .fails(1, &["mica shell @3"]);
+    let screen = Screen::start(&machine, "shell @3")?;
+    screen.shows("/work #");
+    screen.keys(&["test -t 0 && stty size && cat half; exit 6", "Enter"]);
+    let shown = screen.shows("left with 6");
+    assert!(shown.contains("30 100\nhalf"), "{shown}");
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! The records of past builds on the disk: finding, adding, removing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -170,11 +170,11 @@ impl Builds {
     }
 
     /// Opens what a build's commands said; nothing when they said nothing.
-    pub fn log(&self, file: &BuildFile) -> Result<Box<dyn Read>, BuildsError> {
+    pub fn log(&self, file: &BuildFile) -> Result<Option<File>, BuildsError> {
         let path = self.log_path(file);
         match File::open(&path) {
-            Ok(log) => Ok(Box::new(log)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(io::empty())),
+            Ok(log) => Ok(Some(log)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(BuildsError::io("open", &path)(error)),
         }
     }

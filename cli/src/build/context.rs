@@ -184,7 +184,7 @@ fn in_directory(
 }
 
 /// `-f` is relative to where the command runs; without it `Dockerfile`, then `dockerfile`.
-fn dockerfile_path(directory: &Path, file: Option<&str>) -> PathBuf {
+pub(super) fn dockerfile_path(directory: &Path, file: Option<&str>) -> PathBuf {
     match file {
         Some(file) => PathBuf::from(file),
         None => {

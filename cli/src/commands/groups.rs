@@ -4,9 +4,9 @@ use clap::Subcommand;
 
 use super::inspect::{self, Kind};
 use super::{
-    attach, build, builder_du, builder_prune, check, commit, cp, create, df, diff, exec, history,
-    images, info, load, logs, pause, port, prune, ps, pull, push, rename, rm, rmi, run, save,
-    start, stats, stop, tag, top, wait,
+    attach, build, builder_du, builder_prune, builds, check, commit, cp, create, df, diff, exec,
+    history, images, info, load, logs, pause, port, prune, ps, pull, push, rename, rm, rmi, run,
+    save, start, stats, stop, tag, top, wait,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -14,6 +14,9 @@ use crate::session::Session;
 /// `mica builder`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum BuilderCommand {
+    /// Past builds: `mica builds`
+    #[command(subcommand)]
+    History(builds::BuildsCommand),
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
     /// Disk usage
@@ -103,6 +106,7 @@ impl BuilderCommand {
     /// Runs the command.
     pub(super) fn run(&self, session: &Session) -> Outcome {
         match self {
+            Self::History(command) => builds::run_command(command, session),
             Self::Build(args) => build::run(args, session),
             Self::Du(args) => builder_du::run(args, session),
             Self::Prune(args) => builder_prune::run(args, session),

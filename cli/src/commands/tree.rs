@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use super::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
 use super::volume::VolumeCommand;
 use super::{
-    attach, build, commit, completion, cp, create, diff, exec, history, images, info, inspect,
-    load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run, save, start,
-    stats, stop, tag, top, version, volume, wait,
+    attach, build, builds, commit, completion, cp, create, diff, exec, history, images, info,
+    inspect, load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run, save,
+    shell, start, stats, stop, tag, top, version, volume, wait, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -64,6 +64,10 @@ pub(crate) enum Command {
     /// Manage builds
     #[command(subcommand, visible_alias = "buildx")]
     Builder(Box<BuilderCommand>),
+    /// List past builds, their logs and traces
+    Builds(builds::BuildsArgs),
+    Why(why::WhyArgs),
+    Shell(shell::ShellArgs),
     /// Manage containers
     #[command(subcommand)]
     Container(Box<ContainerCommand>),
@@ -144,6 +148,9 @@ impl Command {
             Self::Version(args) => version::run(args, session),
             Self::Info(args) => info::run(args, session),
             Self::Builder(command) => command.run(session),
+            Self::Builds(args) => builds::run(args, session),
+            Self::Why(args) => why::run(args, session),
+            Self::Shell(args) => shell::run(args, session),
             Self::Container(command) => command.run(session),
             Self::Image(command) => command.run(session),
             Self::System(command) => command.run(session),

@@ -2,7 +2,7 @@
 
 /// What a step's output is cut into: whole lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in crate::build) struct Lines {
     rest: Vec<u8>,
 }
 
@@ -11,7 +11,7 @@ const LONGEST: usize = 64 << 10;
 
 impl Lines {
     /// Takes bytes as they come; returns the lines that they end.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    pub(in crate::build) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(bytes);
         let end = match self.rest.iter().rposition(|&byte| byte == b'\n') {
             Some(end) => end,
@@ -27,7 +27,7 @@ impl Lines {
     }
 
     /// Returns what is left without an end.
-    pub(super) fn finish(&mut self) -> Option<String> {
+    pub(in crate::build) fn finish(&mut self) -> Option<String> {
         let rest = std::mem::take(&mut self.rest);
         (!rest.is_empty()).then(|| shown(&String::from_utf8_lossy(&rest)).to_owned())
     }
@@ -86,7 +86,7 @@ fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 }
 
 /// Seconds with BuildKit's precision in front of a line of output.
-pub(super) fn line_time(seconds: f64) -> String {
+pub(in crate::build) fn line_time(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 10.0 => format!("{seconds:.3}"),
         seconds if seconds < 100.0 => format!("{seconds:.2}"),

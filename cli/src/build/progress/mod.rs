@@ -18,3 +18,4 @@ mod tails;
 
 pub(crate) use colors::StepColors;
 pub(crate) use display::{Display, Style};
+pub(super) use lines::{Lines, line_time};
