@@ -83,12 +83,14 @@ impl StageBuild<'_, '_> {
         let triggers = self
             .triggers(&mut state)
             .map_err(|error| error.at(Some(stage.span)))?;
-        let total = 1 + triggers
-            .iter()
-            .chain(&stage.instructions)
-            .filter(|i| makes_layer(i))
-            .count();
-        let mut number = 1;
+        // As BuildKit counts: a base that is an image is a step, another stage or nothing is none.
+        let mut number = usize::from(self.has_image_base()?);
+        let total = number
+            + triggers
+                .iter()
+                .chain(&stage.instructions)
+                .filter(|i| makes_layer(i))
+                .count();
         let own = stage
             .instructions
             .iter()
@@ -196,6 +198,13 @@ impl StageBuild<'_, '_> {
             hashing: HashingTime::default(),
         });
         Ok(state)
+    }
+
+    fn has_image_base(&self) -> Result<bool, BuildError> {
+        let stage = self.source();
+        let name = self.engine.globals.expand(&stage.base, self.escape());
+        let name = name.map_err(|error| error.at(Some(stage.span)))?;
+        Ok(name != "scratch" && self.engine.base_stage(self.stage, &name).is_none())
     }
 
     fn own_layers(&self, stage: &Stage) -> usize {
