@@ -2,7 +2,7 @@
 
 use mica_container::Containers;
 use mica_registry_client::Registry;
-use mica_store::Store;
+use mica_store::{Store, StoreOptions};
 
 use crate::config::{Directories, Environment, Settings};
 use crate::failure::{CliError, Failure};
@@ -22,7 +22,11 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.directories.root)?)
+        let limits = Settings::of_file(self.environment)?.layer_limits();
+        Ok(Store::open_with(
+            &self.directories.root,
+            StoreOptions { limits },
+        )?)
     }
 
     /// Opens the containers of the store and the run state.

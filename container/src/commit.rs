@@ -120,7 +120,7 @@ fn image_config(
     config.author.clone_from(&options.author);
     config.config = record.config.clone();
     for change in &options.changes {
-        apply(&mut config.config, change);
+        change.apply(&mut config.config);
     }
     config.rootfs.diff_ids.push(diff_id.clone());
     config.history.push(History {
@@ -133,33 +133,36 @@ fn image_config(
     config
 }
 
-fn apply(config: &mut ContainerConfig, change: &ConfigChange) {
-    match change.clone() {
-        ConfigChange::Cmd(command) => config.cmd = Some(command),
-        ConfigChange::Entrypoint(command) => config.entrypoint = Some(command),
-        ConfigChange::Env { name, value } => config.set_env(&name, &value),
-        ConfigChange::Expose(port) => {
-            config
-                .exposed_ports
-                .get_or_insert_with(BTreeMap::new)
-                .insert(port, Map::new());
+impl ConfigChange {
+    /// Makes the change.
+    pub fn apply(&self, config: &mut ContainerConfig) {
+        match self.clone() {
+            ConfigChange::Cmd(command) => config.cmd = Some(command),
+            ConfigChange::Entrypoint(command) => config.entrypoint = Some(command),
+            ConfigChange::Env { name, value } => config.set_env(&name, &value),
+            ConfigChange::Expose(port) => {
+                config
+                    .exposed_ports
+                    .get_or_insert_with(BTreeMap::new)
+                    .insert(port, Map::new());
+            }
+            ConfigChange::Label { name, value } => {
+                config
+                    .labels
+                    .get_or_insert_with(BTreeMap::new)
+                    .insert(name, value);
+            }
+            ConfigChange::User(user) => config.user = user,
+            ConfigChange::Volume(path) => {
+                config
+                    .volumes
+                    .get_or_insert_with(BTreeMap::new)
+                    .insert(path, Map::new());
+            }
+            ConfigChange::WorkingDir(path) => config.working_dir = path,
+            ConfigChange::OnBuild(instruction) => config.on_build.push(instruction),
+            ConfigChange::StopSignal(signal) => config.stop_signal = Some(signal),
+            ConfigChange::Healthcheck(check) => config.healthcheck = Some(check),
         }
-        ConfigChange::Label { name, value } => {
-            config
-                .labels
-                .get_or_insert_with(BTreeMap::new)
-                .insert(name, value);
-        }
-        ConfigChange::User(user) => config.user = user,
-        ConfigChange::Volume(path) => {
-            config
-                .volumes
-                .get_or_insert_with(BTreeMap::new)
-                .insert(path, Map::new());
-        }
-        ConfigChange::WorkingDir(path) => config.working_dir = path,
-        ConfigChange::OnBuild(instruction) => config.on_build.push(instruction),
-        ConfigChange::StopSignal(signal) => config.stop_signal = Some(signal),
-        ConfigChange::Healthcheck(check) => config.healthcheck = Some(check),
     }
 }

@@ -31,6 +31,7 @@ mod seccomp;
 mod seccomp_filter;
 mod seccomp_profile;
 mod spec;
+mod standing;
 mod supervisor;
 mod sys;
 mod terminal;
@@ -46,5 +47,6 @@ pub use spec::{
     Network, PathPolicy, Process, Resource, ResourceLimit, SandboxSpec, Seccomp, Share, Stdio,
     Usage, WhenIdle, WindowSize,
 };
+pub use standing::{mount, unmount};
 pub use supervisor::{keep_inherited_files, run_child_if_requested};
 pub use terminal::resize_terminal;

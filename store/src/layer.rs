@@ -22,6 +22,6 @@ pub use decompress::is_archive;
 pub use diff::{Rewrite, Times};
 pub(crate) use diff::{Tree, Written, write_tar, write_trees};
 pub use error::{EntryError, FileError, LayerError, TarError};
-pub use fold::apply_onto;
-pub use limits::{DanglingLinks, Limits};
+pub use fold::{PlainTree, apply_onto};
+pub use limits::{DanglingLinks, Limits, Ownership};
 pub(crate) use upper::Upper;

@@ -1,5 +1,6 @@
 //! Unpacked layers: where they are, how they come to be, how they get their names.
 
+mod onto;
 mod unpack;
 
 use std::ffi::OsStr;

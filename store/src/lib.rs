@@ -25,10 +25,12 @@ mod error;
 mod export;
 mod find;
 mod images;
+mod import;
 mod layer;
 mod layers;
 mod metadata;
 mod records;
+mod retention;
 mod snapshots;
 mod squash;
 mod stacks;
@@ -50,8 +52,8 @@ pub use error::StoreError;
 pub use export::{ExistingLayers, ExportForm, ImageSet, MediaTypes, Origin, Outgoing};
 pub use images::{Image, Tagged};
 pub use layer::{
-    DanglingLinks, EntryError, FileError, LayerError, Limits, Rewrite, TarError, Times, apply_onto,
-    is_archive,
+    DanglingLinks, EntryError, FileError, LayerError, Limits, Ownership, PlainTree, Rewrite,
+    TarError, Times, apply_onto, is_archive,
 };
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;

@@ -19,6 +19,9 @@ use rustix::io::Errno;
 /// Source: Linux, `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories".
 const OPAQUE: &str = "trusted.overlay.opaque";
 
+/// The same for a mount with `userxattr`: what a plain user may set.
+const USER_OPAQUE: &str = "user.overlay.opaque";
+
 /// A point in time: seconds since 1970, which may be negative, and nanoseconds.
 pub(crate) type Time = (i64, u32);
 
@@ -43,6 +46,12 @@ impl Facts {
             modified: modified(stat),
         }
     }
+}
+
+/// Returns the user and group that this process makes files as.
+pub(crate) fn own_ids() -> (u32, u32) {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    (user.as_raw(), group.as_raw())
 }
 
 pub(crate) fn modified(stat: &Stat) -> Time {
@@ -312,16 +321,24 @@ fn collect_attributes(
 /// Tells whether an open directory hides those of lower layers.
 pub(crate) fn is_opaque(directory: impl AsFd) -> bool {
     let mut value = [0; 2];
-    matches!(fs::fgetxattr(directory, OPAQUE, &mut value), Ok(1)) && value[0] == b'y'
+    matches!(fs::fgetxattr(directory, opaque_mark(), &mut value), Ok(1)) && value[0] == b'y'
 }
 
 pub(crate) fn make_opaque(directory: impl AsFd) -> Result<(), Errno> {
-    fs::fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
+    fs::fsetxattr(directory, opaque_mark(), b"y", XattrFlags::empty())
+}
+
+/// Root's layers are never mounted with `userxattr`: there the user's mark means nothing.
+fn opaque_mark() -> &'static str {
+    match rustix::process::geteuid().is_root() {
+        true => OPAQUE,
+        false => USER_OPAQUE,
+    }
 }
 
 /// Tells whether an attribute is the mark of an opaque directory.
 pub(crate) fn is_opaque_mark(name: &OsStr) -> bool {
-    name == OPAQUE
+    name == opaque_mark()
 }
 
 /// Copies a regular file's content, holes as holes; in the kernel where it can.

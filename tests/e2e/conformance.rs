@@ -93,3 +93,42 @@ pub(crate) fn dockerfile() -> Outcome {
     finished.ok();
     Ok(())
 }
+
+/// 150 hostile and odd layers, and the big ones that a script makes; without exceptions.
+pub(crate) fn tar() -> Outcome {
+    let pack = pack()?;
+    let machine = Machine::new();
+    let big = machine.path("big");
+    let make = |script: &str| {
+        let mut command = Command::new("python3");
+        command.arg(pack.join(script));
+        command
+    };
+    run(make("gen_big.py").arg(&big)).ok();
+    let unpack = format!(
+        "{} --root {} image unpack --layer {{base}} --layer {{layer}} {{outdir}}",
+        mica().display(),
+        machine.root().display(),
+    );
+    // The runner makes and removes files at fixed places: one run at a time on a machine.
+    let lock = std::fs::File::open(pack.join("run_tar.py")).expect("the pack has it");
+    lock.lock().expect("a file can be locked");
+    for cases in [None, Some(&big)] {
+        let mut runner = make("run_tar.py");
+        runner
+            .args(["--apply", &unpack])
+            .env("HOME", machine.path("home"));
+        if let Some(cases) = cases {
+            runner.arg("--cases").arg(cases);
+        }
+        let finished = run(&mut runner);
+        #[expect(clippy::print_stdout, reason = "the pack's own counts")]
+        {
+            let name = if cases.is_some() { "tar, big" } else { "tar" };
+            let counts = finished.stdout.lines().last().unwrap_or_default();
+            println!("conformance {name}: {counts}");
+        }
+        finished.ok();
+    }
+    Ok(())
+}

@@ -10,6 +10,7 @@ mod checks;
 mod commit;
 mod conformance;
 mod containers;
+mod crashes;
 mod errors;
 mod faults;
 mod images;
@@ -23,9 +24,10 @@ mod quickstart;
 mod registry;
 mod run_options;
 mod scheduling;
-mod shipping;
 mod shell;
+mod shipping;
 mod sources;
+mod store;
 mod structure;
 mod terminal;
 mod why;
@@ -81,7 +83,10 @@ const TESTS: &[Test] = tests! {
         contexts_from_archives_and_http, contexts_stay_inside, named_contexts;
     run_options: bind_mounts, cache_mount_options, cache_sharing, ssh_agent, ssh_is_missing,
         entitlements, devices, names_and_limits, proxies_leave_no_trace;
-    conformance: lint, dockerfile;
+    crashes: at_every_call;
+    store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
+        mounting, importing;
+    conformance: lint, dockerfile, tar;
 };
 
 fn main() {

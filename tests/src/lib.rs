@@ -10,6 +10,8 @@ mod host;
 mod machine;
 mod peers;
 mod runner;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 mod web;
 
 pub use command::{Finished, run, run_with_input};
@@ -19,4 +21,6 @@ pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};
 pub use peers::{Registry, base_images, needs};
 pub use runner::{Outcome, Skip, Test, run_tests};
+#[cfg(target_arch = "x86_64")]
+pub use tracer::{Fault, Traced, trace};
 pub use web::{Page, WebServer};

@@ -53,13 +53,14 @@ impl Filters {
         values.peek().is_none() || values.any(accept)
     }
 
-    /// Tells whether labels are as all `label=NAME` and `label=NAME=VALUE` filters say.
+    /// Tells whether labels are as all `label=NAME` and `label=NAME=VALUE` filters say, and as none
+    /// of the `label!=` filters does.
     pub(super) fn match_labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.all("label")
-            .all(|wanted| match wanted.split_once('=') {
-                Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
-                None => labels.contains_key(wanted),
-            })
+        let has = |wanted: &str| match wanted.split_once('=') {
+            Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
+            None => labels.contains_key(wanted),
+        };
+        self.all("label").all(has) && !self.all("label!").any(has)
     }
 }
 

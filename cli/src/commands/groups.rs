@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::inspect::{self, Kind};
 use super::{
     attach, build, builder_du, builder_prune, builds, check, commit, cp, create, df, diff, exec,
-    history, images, info, load, logs, pause, port, prune, ps, pull, push, rename, rm, rmi, run,
-    save, start, stats, stop, tag, top, wait,
+    history, image_mount, images, import, info, load, logs, pause, port, prune, ps, pull, push,
+    rename, rm, rmi, run, save, start, stats, stop, tag, top, unpack, wait,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -32,6 +32,8 @@ pub(crate) enum ImageCommand {
     Build(Box<build::BuildArgs>),
     /// Show the history of an image
     History(history::HistoryArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(import::ImportArgs),
     /// Display detailed information on one or more images
     Inspect(inspect::InspectArgs),
     /// Load an image from a tar archive or STDIN
@@ -39,8 +41,10 @@ pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
     Ls(images::ImagesArgs),
+    /// Mount an image's files, read-only
+    Mount(image_mount::MountArgs),
     /// Remove unused images
-    Prune(prune::PruneArgs),
+    Prune(prune::ImagePruneArgs),
     /// Download an image from a registry
     Pull(pull::PullArgs),
     /// Upload an image to a registry
@@ -52,6 +56,11 @@ pub(crate) enum ImageCommand {
     Save(save::SaveArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(tag::TagArgs),
+    /// Unmount images
+    #[command(visible_alias = "umount")]
+    Unmount(image_mount::UnmountArgs),
+    /// Unpack the files of an image into a directory
+    Unpack(unpack::UnpackArgs),
 }
 
 /// `mica container`.
@@ -73,7 +82,7 @@ pub(crate) enum ContainerCommand {
     Pause(pause::PauseArgs),
     Port(port::PortArgs),
     /// Remove all stopped containers
-    Prune(prune::PruneArgs),
+    Prune(prune::ContainerPruneArgs),
     Rename(rename::RenameArgs),
     /// Restart one or more containers
     Restart(stop::StopArgs),
@@ -99,7 +108,7 @@ pub(crate) enum SystemCommand {
     /// Display what the host allows, and what is in the store
     Info(info::InfoArgs),
     /// Remove stopped containers, unused images and build cache
-    Prune(prune::PruneArgs),
+    Prune(prune::SystemPruneArgs),
 }
 
 impl BuilderCommand {
@@ -120,15 +129,19 @@ impl ImageCommand {
         match self {
             Self::Build(args) => build::run(args, session),
             Self::History(args) => history::run(args, session),
+            Self::Import(args) => import::run(args, session),
             Self::Inspect(args) => inspect::run(args, Some(Kind::Image), session),
             Self::Load(args) => load::run(args, session),
             Self::Ls(args) => images::run(args, session),
+            Self::Mount(args) => image_mount::mount(args, session),
             Self::Prune(args) => prune::images(args, session),
             Self::Pull(args) => pull::run(args, session),
             Self::Push(args) => push::run(args, session),
             Self::Rm(args) => rmi::run(args, session),
             Self::Save(args) => save::run(args, session),
             Self::Tag(args) => tag::run(args, session),
+            Self::Unmount(args) => image_mount::unmount(args, session),
+            Self::Unpack(args) => unpack::run(args, session),
         }
     }
 }

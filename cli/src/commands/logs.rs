@@ -89,7 +89,8 @@ fn tail(text: &str) -> Result<Option<usize>, CliError> {
 }
 
 /// Reads a moment: RFC 3339, seconds since 1970, or how long ago.
-fn moment(flag: &'static str, text: &str) -> Result<Timestamp, CliError> {
+/// Reads a moment, as a time, in seconds since 1970, or as how long ago it is.
+pub(super) fn moment(flag: &'static str, text: &str) -> Result<Timestamp, CliError> {
     let error = || CliError::FlagValue {
         flag,
         value: text.to_owned(),

@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use super::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
 use super::volume::VolumeCommand;
 use super::{
-    attach, build, builds, commit, completion, cp, create, diff, exec, history, images, info,
-    inspect, load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run, save,
-    shell, start, stats, stop, tag, top, version, volume, wait, why,
+    attach, build, builds, commit, completion, cp, create, diff, exec, history, images, import,
+    info, inspect, load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run,
+    save, shell, start, stats, stop, tag, top, version, volume, wait, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Show the history of an image
     History(history::HistoryArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(import::ImportArgs),
     /// Return low-level information on images, containers and volumes
     Inspect(inspect::InspectArgs),
     /// Kill one or more running containers
@@ -162,6 +164,7 @@ impl Command {
             Self::Create(args) => create::run(args, session),
             Self::Diff(args) => diff::run(args, session),
             Self::History(args) => history::run(args, session),
+            Self::Import(args) => import::run(args, session),
             Self::Inspect(args) => inspect::run(args, None, session),
             Self::Kill(args) => stop::kill(args, session),
             Self::Load(args) => load::run(args, session),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use mica_registry_client::{Credentials, Mirror, PlainHttp, Proxies, RegistryConfig, TlsRoots};
+use mica_store::Limits;
 use serde::Deserialize;
 
 use super::Environment;
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     mirrors: BTreeMap<String, Vec<String>>,
     /// Registries that may be spoken to without TLS.
     insecure_registries: BTreeSet<String>,
+    /// What layers are held against when they are unpacked.
+    layer_limits: LayerLimits,
     /// How builds run.
     pub(crate) build: BuildSettings,
 }
@@ -78,6 +81,22 @@ impl TryFrom<String> for Age {
     }
 }
 
+/// Limits on a layer that is unpacked; those left out have their defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+struct LayerLimits {
+    entries: Option<u64>,
+    name_length: Option<u64>,
+    header_size: Option<u64>,
+    attributes: Option<u64>,
+    /// How many bytes a compressed one may become; 0 for no limit.
+    expansion: Option<u64>,
+    /// How many bytes come out before that is looked at.
+    free_expansion: Option<ByteSize>,
+    /// How large a layer may be uncompressed; 0 for no limit.
+    size: Option<ByteSize>,
+}
+
 const MIRROR: &str = "MICA_MIRROR";
 
 impl Settings {
@@ -86,23 +105,26 @@ impl Settings {
     /// `MICA_MIRROR` holds `REGISTRY=MIRROR` pairs, separated by spaces or commas; they come
     /// before the file's mirrors.
     pub(crate) fn read(environment: Environment) -> Result<Self, CliError> {
-        let path = environment.mica_config();
-        let mut settings = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|source| CliError::Configuration { path, source })?,
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
-            Err(source) => {
-                return Err(CliError::File {
-                    action: "read",
-                    path,
-                    source,
-                });
-            }
-        };
+        let mut settings = Self::of_file(environment)?;
         if let Some(value) = environment.variable(MIRROR) {
             settings.add_mirrors(&value)?;
         }
         Ok(settings)
+    }
+
+    /// Reads the file, if there is one.
+    pub(crate) fn of_file(environment: Environment) -> Result<Self, CliError> {
+        let path = environment.mica_config();
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|source| CliError::Configuration { path, source }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(CliError::File {
+                action: "read",
+                path,
+                source,
+            }),
+        }
     }
 
     fn add_mirrors(&mut self, value: &str) -> Result<(), CliError> {
@@ -156,6 +178,26 @@ impl Settings {
             },
             ..RegistryConfig::default()
         })
+    }
+
+    /// Returns what layers are held against when they are unpacked.
+    pub(crate) fn layer_limits(&self) -> Limits {
+        let (usual, given) = (Limits::default(), &self.layer_limits);
+        let limit = |given: Option<u64>, usual: Option<u64>| match given {
+            Some(0) => None,
+            given => given.or(usual),
+        };
+        let bytes = |size: Option<ByteSize>| size.map(|size| size.0);
+        Limits {
+            entries: given.entries.unwrap_or(usual.entries),
+            name_length: given.name_length.unwrap_or(usual.name_length),
+            header_extension: given.header_size.unwrap_or(usual.header_extension),
+            attributes: given.attributes.unwrap_or(usual.attributes),
+            stream: limit(bytes(given.size), usual.stream),
+            expansion: limit(given.expansion, usual.expansion),
+            free_expansion: bytes(given.free_expansion).unwrap_or(usual.free_expansion),
+            ..usual
+        }
     }
 
     fn parsed_mirrors(&self) -> Result<BTreeMap<String, Vec<Mirror>>, CliError> {

@@ -21,26 +21,32 @@ use rustix::fs::{self as rfs, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::error::{During, EntryError, LayerError, TarError};
-use super::limits::Limits;
+use super::limits::{Limits, Ownership};
 use super::sparse::SparseMap;
 use super::tar_reader::{EntryKind, TarEntry, TarReader};
 use super::upper::{Place, Upper, make_over_whiteout};
 use super::whiteout::Marker;
 use crate::metadata::is_overlay;
-use crate::sys;
+use crate::sys::{self, Facts};
 use crate::view::View;
 
 /// Content is moved in pieces of this size.
 const BUFFER: usize = 256 << 10;
 
 /// What a tar stream held.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Applied {
     /// Its entries.
     pub(crate) entries: u64,
     /// The bytes of its files' content.
     pub(crate) content: u64,
+    /// The modes that directories are still to get, by their paths: with these nothing could be
+    /// made in them now. `None` takes back an earlier one.
+    pub(crate) modes: Modes,
 }
+
+/// Modes of directories, by their paths.
+pub(crate) type Modes = HashMap<PathBuf, Option<u32>>;
 
 /// Applies a plain tar stream to the empty directory `target`, on top of `lower`. Reads it to its
 /// end.
@@ -53,8 +59,11 @@ pub(crate) fn apply(
     let stream = BufReader::with_capacity(BUFFER, stream);
     let mut reader = TarReader::new(stream, limits.clone());
     let mut apply = Apply::new(
-        Upper::new(target, lower).with_dangling(limits.dangling_links),
+        Upper::new(target, lower)
+            .with_dangling(limits.dangling_links)
+            .owned(limits.ownership),
         lower,
+        limits.ownership,
     );
     let mut last = PathBuf::new();
     let mut applied = Applied::default();
@@ -62,12 +71,15 @@ pub(crate) fn apply(
         after: after.to_owned(),
         source,
     };
-    while let Some(entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
+    while let Some(mut entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
         applied.entries += 1;
         if matches!(entry.kind, EntryKind::File(_)) {
             applied.content += reader.left();
         }
         last = OsString::from_vec(entry.name.clone()).into();
+        if limits.ownership == Ownership::Own {
+            apply.take_over(&mut entry);
+        }
         apply
             .entry(&entry, &mut reader)
             .map_err(|failure| match failure {
@@ -82,6 +94,7 @@ pub(crate) fn apply(
     apply
         .finish()
         .map_err(|source| LayerError::Entry { name: last, source })?;
+    applied.modes = apply.modes;
     Ok(applied)
 }
 
@@ -111,6 +124,8 @@ struct Apply<'v> {
     copied_up: CopiedUp,
     root_is_opaque: bool,
     buffer: Vec<u8>,
+    ownership: Ownership,
+    modes: Modes,
 }
 
 /// Names by their directory.
@@ -140,7 +155,7 @@ impl CopiedUp {
 }
 
 impl<'v> Apply<'v> {
-    fn new(upper: Upper<'v>, lower: &'v View) -> Self {
+    fn new(upper: Upper<'v>, lower: &'v View, ownership: Ownership) -> Self {
         Self {
             upper,
             lower,
@@ -148,7 +163,19 @@ impl<'v> Apply<'v> {
             copied_up: CopiedUp::default(),
             root_is_opaque: false,
             buffer: vec![0; BUFFER],
+            ownership,
+            modes: Modes::new(),
         }
+    }
+
+    /// Makes an entry one that any user may have.
+    fn take_over(&self, entry: &mut TarEntry) {
+        (entry.facts.uid, entry.facts.gid) = sys::own_ids();
+        let may_set = |name: &OsStr| {
+            let bytes = name.as_bytes();
+            bytes.starts_with(b"user.") || bytes.starts_with(b"system.posix_acl_")
+        };
+        entry.attributes.retain(|(name, _)| may_set(name));
     }
 
     fn entry<R: BufRead>(
@@ -172,6 +199,8 @@ impl<'v> Apply<'v> {
         match &entry.kind {
             EntryKind::Directory => self.directory(&place, &name, entry)?,
             EntryKind::HardLink(target) => self.hard_link(&place, &name, target)?,
+            EntryKind::CharacterDevice(..) | EntryKind::BlockDevice(..)
+                if self.ownership == Ownership::Own => {}
             EntryKind::File(map) => self.file(&place, &name, entry, map.as_ref(), reader)?,
             _ => self.node(&place, &name, entry)?,
         }
@@ -184,7 +213,8 @@ impl<'v> Apply<'v> {
             return Err(EntryError::Root);
         }
         let root = self.upper.root();
-        self.describe_directory(&root, OsStr::new("."), entry)?;
+        let described = self.keep_open(PathBuf::new(), entry);
+        self.describe_directory(&root, OsStr::new("."), &described)?;
         self.upper.set_time(PathBuf::new(), entry.facts.modified);
         Ok(())
     }
@@ -229,7 +259,8 @@ impl<'v> Apply<'v> {
             }
             made => drop(made.during("make the directory")?),
         }
-        self.describe_directory(place, name, entry)?;
+        let described = self.keep_open(place.path().join(name), entry);
+        self.describe_directory(place, name, &described)?;
         self.upper
             .set_time(place.path().join(name), entry.facts.modified);
         Ok(())
@@ -239,12 +270,22 @@ impl<'v> Apply<'v> {
         &self,
         place: &Place,
         name: &OsStr,
-        entry: &TarEntry,
+        (facts, attributes): &(Facts, Vec<sys::Attribute>),
     ) -> Result<(), EntryError> {
-        let attributes = allowed(entry);
         let kind = FileType::Directory;
-        sys::finish_node(place.handle(), name, kind, &entry.facts, &attributes)
-            .during("set the metadata")
+        sys::finish_node(place.handle(), name, kind, facts, attributes).during("set the metadata")
+    }
+
+    /// Returns a directory's metadata, such that its owner can make files in it: unlike root, who
+    /// always can. What it is to be then is noted.
+    fn keep_open(&mut self, path: PathBuf, entry: &TarEntry) -> (Facts, Vec<sys::Attribute>) {
+        let mut facts = entry.facts;
+        if self.ownership == Ownership::Own {
+            let is_closed = facts.mode & 0o700 != 0o700;
+            self.modes.insert(path, is_closed.then_some(facts.mode));
+            facts.mode |= 0o700;
+        }
+        (facts, allowed(entry))
     }
 
     fn file<R: BufRead>(

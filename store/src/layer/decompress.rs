@@ -18,9 +18,6 @@ const MAGIC: usize = 6;
 /// What a decoder of xz may use, in KiB: twice what `xz -9` asks for.
 const XZ_MEMORY: u32 = 128 << 10;
 
-/// Output up to which no ratio is looked at: short files of zeros are common.
-const FREE_EXPANSION: u64 = 16 << 20;
-
 /// The uncompressed stream of a layer.
 pub(crate) struct Decompressed<R: Read> {
     stream: Stream<R>,
@@ -101,7 +98,7 @@ impl<R: Read> Decompressed<R> {
             return Err(refused("the layer is larger than its limit"));
         }
         let ratio = self.written / self.compressed().max(1);
-        if self.written > FREE_EXPANSION && over(self.limits.expansion, ratio) {
+        if self.written > self.limits.free_expansion && over(self.limits.expansion, ratio) {
             return Err(refused("the layer expands more than its limit"));
         }
         Ok(())

@@ -5,14 +5,14 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as rfs, AtFlags, FileType};
+use rustix::fs::{self as rfs, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::apply::apply;
+use super::apply::{Modes, apply};
 use super::decompress::Decompressed;
 use super::diff::archived;
 use super::error::{LayerError, TarError};
-use super::limits::Limits;
+use super::limits::{Limits, Ownership};
 use crate::StoreError;
 use crate::error::At;
 use crate::metadata::without_overlay;
@@ -26,17 +26,76 @@ use crate::view::View;
 /// The stream is unpacked into a hidden directory inside `directory` first. It may be hostile:
 /// nothing outside `directory` is changed, and nothing inside when it cannot be read to its end.
 pub fn apply_onto(directory: &Path, stream: impl Read, limits: &Limits) -> Result<u64, StoreError> {
-    let root = sys::open_root(directory).at("open", directory)?;
-    let scratch = Scratch::new(root, directory)?;
-    let lower = View::of_directories(&[directory.to_owned()])?;
-    let stream = Decompressed::new(stream, limits).map_err(|error| LayerError::Archive {
-        after: PathBuf::new(),
-        source: TarError::Read(error),
-    })?;
-    let handle = scratch.layer.try_clone().at("open", directory)?;
-    let applied = apply(handle, &lower, stream, limits)?;
-    fold(&scratch.layer, &scratch.root, Some(&scratch.name)).at("apply a layer to", directory)?;
-    Ok(applied.entries)
+    let mut tree = PlainTree::new(directory, limits);
+    let entries = tree.apply(stream, || Ok(()))?;
+    tree.finish()?;
+    Ok(entries)
+}
+
+/// A directory that is no layer, to which layers are applied one on top of the other, as with
+/// [`apply_onto`].
+#[derive(Debug)]
+pub struct PlainTree<'a> {
+    directory: &'a Path,
+    limits: &'a Limits,
+    modes: Modes,
+}
+
+impl<'a> PlainTree<'a> {
+    /// Starts with what is in a directory.
+    pub fn new(directory: &'a Path, limits: &'a Limits) -> Self {
+        Self {
+            directory,
+            limits,
+            modes: Modes::new(),
+        }
+    }
+
+    /// Applies a layer. `check` has a last word when the stream was read to its end; nothing is
+    /// changed before.
+    pub fn apply(
+        &mut self,
+        stream: impl Read,
+        check: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
+        let directory = self.directory;
+        let root = sys::open_root(directory).at("open", directory)?;
+        let scratch = Scratch::new(root, directory, self.limits)?;
+        let lower = View::of_directories(&[directory.to_owned()])?;
+        let stream =
+            Decompressed::new(stream, self.limits).map_err(|error| LayerError::Archive {
+                after: PathBuf::new(),
+                source: TarError::Read(error),
+            })?;
+        let handle = scratch.layer.try_clone().at("open", directory)?;
+        let applied = apply(handle, &lower, stream, self.limits)?;
+        check()?;
+        fold(&scratch.layer, &scratch.root, Some(&scratch.name))
+            .at("apply a layer to", directory)?;
+        self.modes.extend(applied.modes);
+        Ok(applied.entries)
+    }
+
+    /// Sets the modes of directories that had to stay open until all was there.
+    pub fn finish(self) -> Result<(), StoreError> {
+        let root = sys::open_root(self.directory).at("open", self.directory)?;
+        let modes = self.modes.into_iter();
+        let mut modes: Vec<_> = modes
+            .filter_map(|(path, mode)| Some((path, mode?)))
+            .collect();
+        // The deepest first: a closed directory hides what is below it.
+        modes.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, mode) in modes {
+            let set = sys::open_directory_beneath(&root, &path)
+                .and_then(|directory| rfs::fchmod(&directory, Mode::from_raw_mode(mode)));
+            match set {
+                // A later layer removed it.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                set => set.at("set the mode of", &self.directory.join(path))?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A directory with a name that nobody can guess; removed when dropped.
@@ -47,14 +106,16 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(root: OwnedFd, path: &Path) -> Result<Self, StoreError> {
+    fn new(root: OwnedFd, path: &Path, limits: &Limits) -> Result<Self, StoreError> {
         let name = OsString::from(format!(".apply-{}{}", random_name(), random_name()));
-        let facts = sys::stat(&root, OsStr::new(".")).at("read", path)?;
+        let mut facts = Facts::of(&sys::stat(&root, OsStr::new(".")).at("read", path)?);
+        if limits.ownership == Ownership::Own {
+            (facts.uid, facts.gid) = sys::own_ids();
+        }
         let layer = sys::make_directory(&root, &name).at("make a directory in", path)?;
         let kind = FileType::Directory;
         // What an entry for the root does not change must stay as it is.
-        sys::finish_node(&root, &name, kind, &Facts::of(&facts), &[])
-            .at("make a directory in", path)?;
+        sys::finish_node(&root, &name, kind, &facts, &[]).at("make a directory in", path)?;
         Ok(Self { root, name, layer })
     }
 }

@@ -14,9 +14,15 @@ pub struct Limits {
     pub attributes: u64,
     /// The most bytes of the uncompressed stream; no limit when absent.
     pub stream: Option<u64>,
-    /// The most bytes that each compressed byte may turn into, once 16 MiB came out; no limit
-    /// when absent. Files of zeros reach 1,000 with gzip.
+    /// The most bytes that each compressed byte may turn into, once [`free_expansion`] bytes came
+    /// out; no limit when absent. Files of zeros reach 1,000 with gzip, and 30,000 with zstd.
+    ///
+    /// [`free_expansion`]: Self::free_expansion
     pub expansion: Option<u64>,
+    /// The bytes that may come out before the expansion is looked at: files of zeros are common.
+    pub free_expansion: u64,
+    /// Whose the files are that are made.
+    pub ownership: Ownership,
     /// What becomes of a symbolic link to nowhere that stands on the way to an entry.
     pub dangling_links: DanglingLinks,
 }
@@ -31,6 +37,16 @@ pub enum DanglingLinks {
     Refused,
 }
 
+/// Whose the files are that a stream is unpacked to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ownership {
+    /// Those that the stream names: only root can make such.
+    #[default]
+    Archived,
+    /// This process's own. Devices, and attributes that only root may set, are left out.
+    Own,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -38,8 +54,10 @@ impl Default for Limits {
             name_length: 4096,
             header_extension: 1 << 20,
             attributes: 512 << 10,
-            stream: None,
-            expansion: None,
+            stream: Some(1 << 40),
+            expansion: Some(2_000),
+            free_expansion: 4 << 30,
+            ownership: Ownership::Archived,
             dangling_links: DanglingLinks::Made,
         }
     }

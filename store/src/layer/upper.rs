@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::copy::copy_node;
 use super::error::{During, EntryError};
-use super::limits::DanglingLinks;
+use super::limits::{DanglingLinks, Ownership};
 use crate::metadata::without_overlay;
 use crate::sys::{self, Facts, Time};
 use crate::view::{
@@ -37,6 +37,8 @@ pub(crate) struct Upper<'v> {
     dangling: DanglingLinks,
     /// Times to set when nothing more is written into the directories, by their resolved paths.
     times: Vec<(PathBuf, Time)>,
+    /// What directories get that nothing describes.
+    new_directory: Facts,
 }
 
 /// A directory of the merged tree.
@@ -61,12 +63,21 @@ impl<'v> Upper<'v> {
             lower: Some(lower),
             dangling: DanglingLinks::Made,
             times: Vec::new(),
+            new_directory: NEW_DIRECTORY,
         }
     }
 
     /// Says what becomes of symbolic links to nowhere.
     pub(crate) fn with_dangling(self, dangling: DanglingLinks) -> Self {
         Self { dangling, ..self }
+    }
+
+    /// Says whose the directories are that nothing describes.
+    pub(crate) fn owned(mut self, ownership: Ownership) -> Self {
+        if ownership == Ownership::Own {
+            (self.new_directory.uid, self.new_directory.gid) = sys::own_ids();
+        }
+        self
     }
 
     /// Hides everything of the lower layers.
@@ -150,7 +161,7 @@ impl<'v> Upper<'v> {
             // A whiteout at its place must go on hiding what the lower layers have there.
             None => (
                 make_over_whiteout(parent, &level.name)?,
-                NEW_DIRECTORY,
+                self.new_directory,
                 Vec::new(),
             ),
         };

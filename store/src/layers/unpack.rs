@@ -69,6 +69,18 @@ impl Store {
         Ok((writer, description))
     }
 
+    /// Unpacks a stream that nothing is known of.
+    pub(crate) fn unpack_unknown(
+        &self,
+        parent: &Stack,
+        stream: impl Read,
+    ) -> Result<LayerWriter, StoreError> {
+        let view = parent.view()?;
+        let writer = self.new_layer_on(&view)?;
+        unpack(&writer, &view, stream, self.limits())?;
+        Ok(writer)
+    }
+
     /// As [`new_layer`](Store::new_layer), with a root like the one below it: overlayfs shows
     /// the topmost layer's.
     fn new_layer_on(&self, view: &View) -> Result<LayerWriter, StoreError> {
@@ -117,7 +129,9 @@ fn unpack(
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (applied, hashed)
     });
-    let Applied { entries, content } = applied?;
+    let Applied {
+        entries, content, ..
+    } = applied?;
     Ok(LayerDescription {
         diff_id,
         size,

@@ -198,6 +198,7 @@ fn expansion_is_limited() {
         let directory = tempfile::tempdir().unwrap();
         let limits = Limits {
             expansion,
+            free_expansion: 16 << 20,
             ..Limits::default()
         };
         let applied = apply_onto(directory.path(), &packed[..], &limits);
