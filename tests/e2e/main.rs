@@ -26,6 +26,7 @@ mod run_options;
 mod scheduling;
 mod shell;
 mod shipping;
+mod soak;
 mod sources;
 mod store;
 mod structure;
@@ -84,6 +85,7 @@ const TESTS: &[Test] = tests! {
     run_options: bind_mounts, cache_mount_options, cache_sharing, ssh_agent, ssh_is_missing,
         entitlements, devices, names_and_limits, proxies_leave_no_trace;
     crashes: at_every_call;
+    soak: eight_at_once;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
         mounting, importing;
     conformance: lint, dockerfile, tar;

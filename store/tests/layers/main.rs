@@ -2,6 +2,7 @@
 
 mod hostile;
 mod overlay;
+mod random_trees;
 mod round_trip;
 mod snapshots;
 mod tree;
