@@ -81,7 +81,7 @@ pub enum Event {
     Kept {
         /// The step.
         step: StepId,
-        /// The name of what is kept, as in [`crate::kept_failures`].
+        /// The name of what is kept.
         id: String,
     },
     /// A step's layer has its address. Comes at the end of the build, for every layer.

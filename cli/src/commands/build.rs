@@ -76,7 +76,7 @@ pub(crate) struct BuildArgs {
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
-    /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
+    /// SSH agent socket or keys to expose to the build (format: "default" or "ID=SOCKET" or "ID=KEY,KEY")
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
     /// Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")

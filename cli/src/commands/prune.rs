@@ -17,7 +17,7 @@ use crate::session::Session;
 /// Remove all stopped containers
 #[derive(Args, Debug)]
 pub(crate) struct ContainerPruneArgs {
-    /// Provide filter values (e.g. "until=<timestamp>", "label=<key>=<value>")
+    /// Provide filter values (e.g. "until=TIMESTAMP", "label=KEY=VALUE")
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Do not prompt for confirmation; nothing is ever asked
@@ -31,7 +31,7 @@ pub(crate) struct ImagePruneArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     all: bool,
-    /// Provide filter values (e.g. "until=<timestamp>", "label=<key>=<value>", "dangling=<bool>")
+    /// Provide filter values (e.g. "until=TIMESTAMP", "label=KEY=VALUE", "dangling=BOOL")
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Do not prompt for confirmation; nothing is ever asked
@@ -45,7 +45,7 @@ pub(crate) struct SystemPruneArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     all: bool,
-    /// Provide filter values (e.g. "until=<timestamp>", "label=<key>=<value>")
+    /// Provide filter values (e.g. "until=TIMESTAMP", "label=KEY=VALUE")
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Do not prompt for confirmation; nothing is ever asked

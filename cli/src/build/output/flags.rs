@@ -27,7 +27,7 @@ pub(crate) struct OutputArgs {
     /// Write build result metadata to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Add annotation to the image (format: "[TYPE[[PLATFORM]]:]KEY=VALUE")
+    /// Add annotation to the image (format: "KEY=VALUE", "TYPE:KEY=VALUE")
     #[arg(long, value_name = "ANNOTATION")]
     annotation: Vec<String>,
     /// Give files younger than SOURCE_DATE_EPOCH that time, in every output
