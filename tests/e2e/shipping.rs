@@ -111,7 +111,7 @@ pub(crate) fn forms_and_names() -> Outcome {
     let machine = Machine::with_busybox();
     let (address, file) = (&registry.address, machine.path("meta"));
     let line = format!(
-        "-q -o type=registry,\"name={address}/one:a,{address}/one:b,{address}/two:c\",compression=zstd \
+        "-o type=registry,\"name={address}/one:a,{address}/one:b,{address}/two:c\",compression=zstd \
          --metadata-file {}",
         text(&file)
     );
