@@ -126,15 +126,17 @@ fn pause(world: &World) {
     assert_eq!(world.containers.wait(&id).unwrap(), 137);
 }
 
+/// Ready once the child is what it is to be: between fork and execve it still is the shell.
+const WITH_A_CHILD: &str =
+    "sleep 1000 & until grep -q ^sleep /proc/$!/cmdline; do :; done; echo ready; wait";
+
 fn top(world: &World) {
-    let id = world.start(world.script("sleep 1000 & echo ready; wait"));
+    let id = world.start(world.script(WITH_A_CHILD));
     world.wait_for_line(&id, "ready");
     let processes = world.containers.top(&id).unwrap();
     let commands: Vec<&str> = processes.iter().map(|p| p.command.as_str()).collect();
-    assert_eq!(
-        commands,
-        ["sh -c sleep 1000 & echo ready; wait", "sleep 1000"]
-    );
+    let shell = format!("sh -c {WITH_A_CHILD}");
+    assert_eq!(commands, [shell.as_str(), "sleep 1000"]);
     assert_eq!(processes[1].parent, processes[0].pid);
     assert_eq!(processes[0].pid, world.state(&id).pid);
 }
