@@ -1,9 +1,9 @@
 //! `mica build --push`: layers go up while the build goes on.
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
-use std::process::Command;
+use std::io::{ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use mica_tests::{Machine, Outcome, Registry, needs, run};
@@ -27,6 +27,20 @@ fn has_tag(registry: &Registry, repository: &str, tag: &str) -> bool {
     tags.join(tag).exists()
 }
 
+/// Waits for a step to connect, or for the build to end without it.
+fn accept(gate: &TcpListener, build: &mut Child) -> TcpStream {
+    gate.set_nonblocking(true).expect("the listener is ours");
+    loop {
+        match gate.accept() {
+            Ok((step, _)) => return step,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        let ended = build.try_wait().expect("the child is ours");
+        assert!(ended.is_none(), "the build ended: {ended:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
 /// The second step waits until the test answers; the test answers when the registry has the
 /// layers below that step.
 pub(crate) fn layers_go_up_before_the_end() -> Outcome {
@@ -40,13 +54,14 @@ pub(crate) fn layers_go_up_before_the_end() -> Outcome {
     );
     let context = machine.context("context", &[("Dockerfile", &dockerfile)]);
     let name = format!("{}/app:v1", registry.address);
-    let mut command = machine.command(["build", "--push", "-t", &name, text(&context)]);
+    let mut command = machine.command(["build", "--push", "--allow", "network.host"]);
+    command.args(["-t", &name, text(&context)]);
     let mut child = command
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("mica starts");
-    let (mut step, _) = gate.accept().expect("the step connects");
+    let mut step = accept(&gate, &mut child);
     let start = Instant::now();
     while digest_count(&registry, "app") < 2 && start.elapsed() < PATIENCE {
         std::thread::park_timeout(Duration::from_millis(20));
