@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mica_dockerfile::ignore::Matcher;
 use mica_dockerfile::{CacheSharing, Mount as Declared};
-use mica_oci::{Access, Digest, Mount, MountKind, UpperDirectory};
+use mica_oci::{Access, Mount, MountKind, UpperDirectory};
 use mica_store::{Entry, FileType, Follow, View};
 use rustix::fs::{CWD, Mode};
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::context::{ContextSource, Owners};
 use crate::copy_files::temporary_directory;
 use crate::error::ErrorKind;
+use crate::exchange::mount_directory_name;
 use crate::mounts::{Prepared, access};
 use crate::run::bind;
 use crate::sources::{Selected, Wildcards};
@@ -157,7 +158,7 @@ impl StageBuild<'_, '_> {
             let path = mount.source.as_deref().unwrap_or("/");
             id = format!("{id}\0{}", self.tree_digest(source, path)?.0);
         }
-        Ok(Digest::of(id.as_bytes()).hex()[..32].to_owned())
+        Ok(mount_directory_name(&id))
     }
 
     /// Makes a cache with what it starts from, out of sight until it is complete.

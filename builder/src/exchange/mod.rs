@@ -23,5 +23,5 @@ pub(crate) use format::{CacheStep, inline};
 pub(crate) use import::{Import, Imports};
 pub use layout::{LayoutCache, LayoutCacheError};
 pub use mounts::MountImport;
-pub(crate) use mounts::fetch as fetch_mounts;
+pub(crate) use mounts::{directory_name as mount_directory_name, fetch as fetch_mounts};
 pub use place::{CacheDestination, CacheSource, Content, ExchangeError};
