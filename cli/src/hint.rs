@@ -68,6 +68,9 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("run as root, or choose a store of your own with --root".into())
         }
+        StoreError::Shared { .. } => {
+            Some("`additional-stores` in mica's config.json names it".into())
+        }
         StoreError::Version { .. } => Some("choose another store with --root".into()),
         _ => None,
     }

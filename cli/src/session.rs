@@ -22,10 +22,13 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        let limits = Settings::of_file(self.environment)?.layer_limits();
+        let settings = Settings::of_file(self.environment)?;
         Ok(Store::open_with(
             &self.directories.root,
-            StoreOptions { limits },
+            StoreOptions {
+                limits: settings.layer_limits(),
+                additional: settings.additional_stores,
+            },
         )?)
     }
 

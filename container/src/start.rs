@@ -63,6 +63,7 @@ impl Containers {
             .arg0(MONITOR_NAME)
             .args(arguments)
             .arg(id.as_str())
+            .args(self.store().additional_roots())
             .env_clear()
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())

@@ -16,11 +16,22 @@ pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 impl Store {
     /// Tells whether a blob is in the store.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+        let mut paths = self.and_shared().map(|store| store.own_blob_path(digest));
+        paths.any(|path| path.exists())
     }
 
     /// Returns where a blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let own = self.own_blob_path(digest);
+        if self.shared().is_empty() || own.exists() {
+            return own;
+        }
+        let mut shared = self.shared().iter().map(|it| it.own_blob_path(digest));
+        shared.find(|path| path.exists()).unwrap_or(own)
+    }
+
+    /// Returns where a blob is in this store itself, or would be.
+    pub(crate) fn own_blob_path(&self, digest: &Digest) -> PathBuf {
         self.root().join("blobs/sha256").join(digest.hex())
     }
 
@@ -39,13 +50,21 @@ impl Store {
         if self.has_blob(&descriptor.digest) {
             return Ok(());
         }
+        self.write_blob_file(descriptor, content)
+    }
+
+    pub(crate) fn write_blob_file(
+        &self,
+        descriptor: &Descriptor,
+        content: impl Read,
+    ) -> Result<(), StoreError> {
         let mut temporary = self.temporary_file("blob")?;
         let mut content = Verified::new(content, descriptor);
         copy(&mut content, temporary.file()).map_err(|source| StoreError::Content {
             digest: descriptor.digest.clone(),
             source,
         })?;
-        temporary.persist(&self.blob_path(&descriptor.digest))
+        temporary.persist(&self.own_blob_path(&descriptor.digest))
     }
 
     /// Opens a blob. What is read from it is not verified.

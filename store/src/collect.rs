@@ -120,7 +120,7 @@ impl Store {
 
     fn mark(&self) -> Result<Marked, StoreError> {
         let mut marked = Marked::default();
-        for entry in self.images()? {
+        for entry in self.own_images()? {
             self.mark_target(&entry.target, &mut marked)?;
         }
         for (_, value) in self.records().entries(BUILD)? {
@@ -255,7 +255,7 @@ impl Store {
                 continue;
             }
             let size = self.blob_size(&digest)?;
-            trash.take(&self.blob_path(&digest))?;
+            trash.take(&self.own_blob_path(&digest))?;
             collected.bytes += size;
             collected.blobs.push(digest);
         }

@@ -170,7 +170,7 @@ impl Store {
         let diff_id = write(&mut blocks)?;
         let written = blocks.finish().at("write", &path)?;
         let (digest, size) = (written.hasher.finish(), written.size);
-        temporary.persist(&self.blob_path(&digest))?;
+        temporary.persist(&self.own_blob_path(&digest))?;
         let media_type = MediaType::layer(codec.compression());
         Ok((diff_id, Descriptor::new(media_type, digest, size)))
     }

@@ -27,6 +27,22 @@ pub enum StoreError {
         /// What the store's `version` file holds.
         found: String,
     },
+    /// A store that is only read cannot be used.
+    #[error("cannot use the additional store {}: {reason}", root.display())]
+    Shared {
+        /// Its root.
+        root: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name is in a store that is only read.
+    #[error("{name} is in the additional store {}, which is only read", root.display())]
+    ReadOnly {
+        /// The name in docker's short form.
+        name: String,
+        /// That store's root.
+        root: PathBuf,
+    },
     /// A blob is not in the store.
     #[error("blob {digest} is not in the store {}", root.display())]
     MissingBlob {

@@ -42,8 +42,16 @@ impl Image {
 }
 
 impl Store {
-    /// Returns all entries of `index.json`, in its order.
+    /// Returns all entries of `index.json`, in its order, and then those of the shared stores whose
+    /// names are not there.
     pub fn images(&self) -> Result<Vec<Tagged>, StoreError> {
+        let mut images = self.own_images()?;
+        images.extend(self.shared_images(&images)?);
+        Ok(images)
+    }
+
+    /// Returns all entries of this store's own `index.json`: those that can be taken away.
+    pub fn own_images(&self) -> Result<Vec<Tagged>, StoreError> {
         let index = self.read_index()?;
         Ok(index.manifests.iter().map(Tagged::of).collect())
     }
@@ -51,12 +59,14 @@ impl Store {
     /// Returns what a tag points to.
     pub fn resolve_tag(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
         let name = reference.familiar();
-        let index = self.read_index()?;
-        let entry = index
-            .manifests
-            .iter()
-            .find(|entry| name_of(entry) == Some(&name));
-        Ok(entry.map(nameless))
+        for store in self.and_shared() {
+            let index = store.read_index()?;
+            let mut entries = index.manifests.iter();
+            if let Some(entry) = entries.find(|entry| name_of(entry) == Some(&name)) {
+                return Ok(Some(nameless(entry)));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads the image that a descriptor leads to; of an index, the one for `platform`, by
@@ -150,6 +160,7 @@ impl Store {
             });
         }
         let name = reference.familiar();
+        self.own_documents(target)?;
         self.make_durable(target)?;
         self.change_index(|entries| {
             let former = take(entries, |entry| name_of(entry) == Some(&name));
@@ -170,6 +181,7 @@ impl Store {
 
     /// Keeps an image without a name, unless it has an entry already.
     pub fn keep_untagged(&self, target: &Descriptor) -> Result<(), StoreError> {
+        self.own_documents(target)?;
         self.make_durable(target)?;
         self.change_index(|entries| {
             if !entries.iter().any(|entry| entry.digest == target.digest) {
@@ -179,7 +191,11 @@ impl Store {
     }
 
     /// Takes a name away; returns what it pointed to. The content stays until it is collected.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] for a name that only a shared store has.
     pub fn untag(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
+        self.check_is_own(reference)?;
         let name = reference.familiar();
         let removed = self.change_index(|entries| take(entries, |e| name_of(e) == Some(&name)))?;
         Ok(removed.first().map(nameless))
@@ -192,7 +208,11 @@ impl Store {
     }
 
     /// Takes all names and the nameless entry of an image away; returns the names.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] for an image that only a shared store has.
     pub fn remove_image(&self, target: &Descriptor) -> Result<Vec<Reference>, StoreError> {
+        self.check_has_own(target)?;
         let removed = self.change_index(|entries| take(entries, |e| e.digest == target.digest))?;
         Ok(removed
             .iter()

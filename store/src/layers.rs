@@ -162,6 +162,15 @@ impl LayerWriter {
 impl Store {
     /// Returns the topmost layer of a stack that is unpacked and registered.
     pub fn layer(&self, chain: &ChainId) -> Result<Option<Layer>, StoreError> {
+        for store in self.and_shared() {
+            if let Some(layer) = store.own_layer(chain)? {
+                return Ok(Some(layer));
+            }
+        }
+        Ok(None)
+    }
+
+    fn own_layer(&self, chain: &ChainId) -> Result<Option<Layer>, StoreError> {
         // The link may move from the second place to the first between two looks.
         let durable = self.chain_link(chain);
         for link in [&durable, &self.pending_link(chain), &durable] {
@@ -302,8 +311,11 @@ impl Store {
     }
 
     /// Makes a layer of the same files: directories of its own, and second names for all else. A
-    /// layer's files never change, so that is as good as a copy.
+    /// layer's files never change, so that is as good as a copy, which a shared store's layer gets.
     pub fn link_layer(&self, layer: &Layer) -> Result<Layer, StoreError> {
+        if !layer.path.starts_with(self.directory("layers")) {
+            return self.copy_layer(&layer.path);
+        }
         let writer = self.new_layer()?;
         let from = sys::open_root(&layer.path).at("open", &layer.path)?;
         let to = sys::open_root(writer.path()).at("open", writer.path())?;
@@ -412,8 +424,15 @@ impl Store {
         fs::rename(&temporary, &path).at("write", &path)
     }
 
-    fn layer_directory(&self, id: &LayerId) -> PathBuf {
-        self.directory("layers").join(id.as_str())
+    /// Returns where a layer is; the names are random, so only one store has it.
+    pub(crate) fn layer_directory(&self, id: &LayerId) -> PathBuf {
+        let path = |store: &Self| store.directory("layers").join(id.as_str());
+        let mut shared = self.shared().iter().map(path);
+        let own = path(self);
+        match self.shared().is_empty() || own.exists() {
+            true => own,
+            false => shared.find(|path| path.exists()).unwrap_or(own),
+        }
     }
 
     fn bare_layer(&self, id: LayerId) -> Layer {

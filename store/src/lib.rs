@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Rules: content is verified before it is renamed to its place; a tag is written after all that
-//! it needs; `lock` is held shared by whoever makes content and exclusively by the collector.
+//! it needs; `lock` is held shared by whoever makes content and exclusively by the collector. What
+//! is not in this store may be in others that are only read (`shared.rs`).
 
 mod archive;
 mod blobs;
@@ -31,6 +32,7 @@ mod layers;
 mod metadata;
 mod records;
 mod retention;
+mod shared;
 mod snapshots;
 mod squash;
 mod stacks;

@@ -45,10 +45,7 @@ impl Store {
         struct Description {
             parent: Option<ChainId>,
         }
-        let path = self
-            .directory("layers")
-            .join(id.as_str())
-            .join("layer.json");
+        let path = self.layer_directory(id).join("layer.json");
         let raw = fs::read(&path).at("read", &path)?;
         let read: Result<Description, _> = serde_json::from_slice(&raw);
         read.map(|description| description.parent)

@@ -34,6 +34,8 @@ struct Inner {
     boot_id: String,
     options: StoreOptions,
     database: Database,
+    /// Read-only stores that are looked into as well.
+    shared: Vec<Store>,
 }
 
 /// How a store is used.
@@ -41,6 +43,8 @@ struct Inner {
 pub struct StoreOptions {
     /// What layers are held against when they are unpacked.
     pub limits: Limits,
+    /// The roots of stores that are only read: images and layers are found there, too.
+    pub additional: Vec<PathBuf>,
 }
 
 /// Keeps the collector away while it lives: held by whoever makes content.
@@ -48,6 +52,7 @@ pub struct StoreOptions {
 #[must_use = "the lock is released when this is dropped"]
 pub struct UseLock {
     _file: File,
+    _shared: Vec<File>,
 }
 
 impl Store {
@@ -60,20 +65,37 @@ impl Store {
     }
 
     /// As [`open`](Self::open), with other than the usual options.
+    ///
+    /// # Errors
+    /// When one of the additional stores is missing or of another version, too.
     pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let mut shared = Vec::new();
+        for additional in &options.additional {
+            shared.push(Self::open_shared(additional, &options)?);
+        }
+        let store = Self::handle(root, options, shared)?;
+        if !store.check_version()? {
+            store.make_layout()?;
+        }
+        Ok(store)
+    }
+
+    /// Makes a handle; nothing is looked at.
+    pub(crate) fn handle(
+        root: &Path,
+        options: StoreOptions,
+        shared: Vec<Self>,
+    ) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).at("resolve", root)?;
-        let store = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 root,
                 boot_id: boot_id(),
                 options,
                 database: Database::default(),
+                shared,
             }),
-        };
-        if !store.check_version()? {
-            store.make_layout()?;
-        }
-        Ok(store)
+        })
     }
 
     /// Returns the store's root, an absolute path.
@@ -85,14 +107,21 @@ impl Store {
     /// collection to end.
     pub fn hold(&self) -> Result<UseLock, StoreError> {
         let file = self.lock(&self.root().join("lock"), FlockOperation::LockShared)?;
-        Ok(UseLock { _file: file })
+        let shared = self.hold_shared();
+        Ok(UseLock {
+            _file: file,
+            _shared: shared,
+        })
     }
 
     /// Takes the store for collection; `None` when somebody uses it.
     pub fn hold_alone(&self) -> Result<Option<UseLock>, StoreError> {
         let path = self.root().join("lock");
         match self.lock(&path, FlockOperation::NonBlockingLockExclusive) {
-            Ok(file) => Ok(Some(UseLock { _file: file })),
+            Ok(file) => Ok(Some(UseLock {
+                _file: file,
+                _shared: Vec::new(),
+            })),
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
                 Ok(None)
             }
@@ -106,12 +135,20 @@ impl Store {
             &self.root().join("index.lock"),
             FlockOperation::LockExclusive,
         )?;
-        Ok(UseLock { _file: file })
+        Ok(UseLock {
+            _file: file,
+            _shared: Vec::new(),
+        })
     }
 
     /// Returns what layers are held against when they are unpacked.
     pub(crate) fn limits(&self) -> &Limits {
         &self.inner.options.limits
+    }
+
+    /// Returns the read-only stores that are looked into as well.
+    pub(crate) fn shared(&self) -> &[Self] {
+        &self.inner.shared
     }
 
     /// Returns the ID of the machine's boot.

@@ -67,7 +67,7 @@ impl Store {
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut usage = Usage::default();
         let mut places: HashMap<Digest, usize> = HashMap::new();
-        for entry in self.images()? {
+        for entry in self.own_images()? {
             let Ok(image) = self.image(&entry.target, None) else {
                 continue;
             };

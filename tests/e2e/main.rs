@@ -24,6 +24,7 @@ mod quickstart;
 mod registry;
 mod run_options;
 mod scheduling;
+mod shared_stores;
 mod shell;
 mod shipping;
 mod soak;
@@ -88,6 +89,7 @@ const TESTS: &[Test] = tests! {
     soak: eight_at_once;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
         mounting, importing;
+    shared_stores: found_and_left_alone, the_first_one_wins, unusable_ones_are_named;
     conformance: lint, dockerfile, tar;
 };
 

@@ -165,7 +165,7 @@ fn prune_images(
 ) -> Result<(), Failure> {
     let containers = session.containers_of(store.clone())?;
     let mut lines = String::new();
-    for tagged in store.images()? {
+    for tagged in store.own_images()? {
         let Ok(image) = store.image(&tagged.target, None) else {
             continue;
         };
@@ -184,7 +184,7 @@ fn prune_images(
             None => drop(store.remove_image(&tagged.target)?),
         }
         let is_target = |other: &mica_store::Tagged| other.target.digest == tagged.target.digest;
-        if !store.images()?.iter().any(is_target) {
+        if !store.own_images()?.iter().any(is_target) {
             lines.push_str(&format!("deleted: {}\n", image.id()));
         }
     }

@@ -70,6 +70,7 @@ impl Removal {
         if let Ok(reference) = name.parse::<Reference>()
             && let Some(target) = self.store.resolve_tag(&reference)?
         {
+            self.store.check_is_own(&reference)?;
             return self.remove_name(&reference, &target);
         }
         let image = self.store.find(name)?;
@@ -77,7 +78,7 @@ impl Removal {
     }
 
     fn names(&self, target: &Descriptor) -> Result<Vec<Reference>, Failure> {
-        let entries = self.store.images()?.into_iter();
+        let entries = self.store.own_images()?.into_iter();
         let own = entries.filter(|entry| entry.target.digest == target.digest);
         Ok(own.filter_map(|entry| entry.reference).collect())
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     mirrors: BTreeMap<String, Vec<String>>,
     /// Registries that may be spoken to without TLS.
     insecure_registries: BTreeSet<String>,
+    /// Stores that are only read: images are found there, too.
+    pub(crate) additional_stores: Vec<PathBuf>,
     /// What layers are held against when they are unpacked.
     layer_limits: LayerLimits,
     /// How builds run.

@@ -19,9 +19,9 @@ mod serve;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mica_store::Store;
+use mica_store::{Store, StoreOptions};
 use rustix::fs::{Mode, OFlags};
 
 use crate::containers::Containers;
@@ -74,7 +74,7 @@ fn run(arguments: &[OsString]) -> Result<(), Error> {
 }
 
 fn begin(arguments: &[OsString], starter: &mut Starter) -> Result<serve::Server, Error> {
-    let [root, runroot, id] = arguments else {
+    let [root, runroot, id, additional @ ..] = arguments else {
         return Err(Error::NoSuchContainer {
             name: String::new(),
         });
@@ -86,7 +86,12 @@ fn begin(arguments: &[OsString], starter: &mut Starter) -> Result<serve::Server,
         .to_str()
         .and_then(ContainerId::from_text)
         .ok_or_else(none)?;
-    let containers = Containers::open(Store::open(Path::new(root))?, Path::new(runroot))?;
+    let options = StoreOptions {
+        additional: additional.iter().map(PathBuf::from).collect(),
+        ..StoreOptions::default()
+    };
+    let store = Store::open_with(Path::new(root), options)?;
+    let containers = Containers::open(store, Path::new(runroot))?;
     begin::begin(containers, &id, starter)
 }
 

@@ -12,7 +12,7 @@ impl Store {
         report: &mut Report,
         broken: &Broken,
     ) -> Result<(), StoreError> {
-        for entry in self.images()? {
+        for entry in self.own_images()? {
             report.images += 1;
             for missing in self.missing(&entry.target, broken) {
                 report.problems.push(Problem::Image {

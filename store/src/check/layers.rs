@@ -118,7 +118,7 @@ impl Store {
     /// Finds the blobs of layers by the images that name them.
     fn layer_sources(&self, broken: &Broken) -> Result<Sources, StoreError> {
         let mut sources = Sources::new();
-        for entry in self.images()? {
+        for entry in self.own_images()? {
             // What cannot be read is reported with the images.
             let _ = self.add_sources(&entry.target, broken, &mut sources);
         }

@@ -63,7 +63,7 @@ impl Store {
         for problem in &report.problems {
             match problem {
                 Problem::Blob { digest, .. } => {
-                    trash.take(&self.blob_path(digest))?;
+                    trash.take(&self.own_blob_path(digest))?;
                     done.push(Repaired::DroppedBlob(digest.clone()));
                 }
                 Problem::Layer { chain, .. } => {
@@ -81,7 +81,7 @@ impl Store {
 
     /// Lists the images that need something which is not there.
     pub fn incomplete(&self) -> Result<Vec<Tagged>, StoreError> {
-        let mut found = self.images()?;
+        let mut found = self.own_images()?;
         found.retain(|entry| !self.missing(&entry.target, &Broken::default()).is_empty());
         Ok(found)
     }
@@ -92,7 +92,7 @@ impl Store {
     pub fn repair(&self) -> Result<Vec<Repaired>, StoreError> {
         let _held = self.hold()?;
         let mut done = Vec::new();
-        for entry in self.images()? {
+        for entry in self.own_images()? {
             let missing = self.missing(&entry.target, &Broken::default());
             let name = entry.reference.clone();
             let digest = entry.target.digest.clone();

@@ -72,7 +72,11 @@ impl Tag for Store {
 impl Store {
     /// Finds an unpacked layer by its diff ID, on whatever parents.
     pub(crate) fn made_layer(&self, diff_id: &DiffId) -> Result<Layer, StoreError> {
-        for chain in self.chains()? {
+        let mut chains = Vec::new();
+        for store in self.and_shared() {
+            chains.extend(store.chains()?);
+        }
+        for chain in chains {
             if let Some(layer) = self.layer(&chain)?
                 && layer
                     .description
