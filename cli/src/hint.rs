@@ -68,6 +68,10 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("run as root, or choose a store of your own with --root".into())
         }
+        StoreError::Packed { .. } => Some(
+            "run and build as root; `mica image unpack IMAGE DIR` gives the files to a plain user"
+                .into(),
+        ),
         StoreError::Shared { .. } => {
             Some("`additional-stores` in mica's config.json names it".into())
         }

@@ -2,7 +2,7 @@
 
 use mica_container::Containers;
 use mica_registry_client::Registry;
-use mica_store::{Store, StoreOptions};
+use mica_store::{LayerStorage, Store, StoreOptions};
 
 use crate::config::{Directories, Environment, Settings};
 use crate::failure::{CliError, Failure};
@@ -28,6 +28,11 @@ impl Session {
             StoreOptions {
                 limits: settings.layer_limits(),
                 additional: settings.additional_stores,
+                // Root alone can give files to others.
+                layers: match rustix::process::geteuid().is_root() {
+                    true => LayerStorage::Unpacked,
+                    false => LayerStorage::Packed,
+                },
             },
         )?)
     }

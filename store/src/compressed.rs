@@ -158,7 +158,7 @@ impl Store {
     }
 
     /// Makes a blob of what `write` writes; returns what `write` returns, and the blob.
-    fn write_blob(
+    pub(crate) fn write_blob(
         &self,
         codec: Codec,
         write: impl FnOnce(&mut BlockWriter<Counting<&mut File>>) -> Result<DiffId, StoreError>,
@@ -177,7 +177,7 @@ impl Store {
 }
 
 /// A writer whose content is hashed on its way.
-struct Counting<W> {
+pub(crate) struct Counting<W> {
     out: W,
     hasher: Hasher,
     size: u64,

@@ -43,6 +43,14 @@ pub enum StoreError {
         /// That store's root.
         root: PathBuf,
     },
+    /// Layers cannot be unpacked in a plain user's store.
+    #[error("the layer {digest} stays packed in {}, the store of a plain user", root.display())]
+    Packed {
+        /// The layer's blob.
+        digest: Digest,
+        /// The store's root.
+        root: PathBuf,
+    },
     /// A blob is not in the store.
     #[error("blob {digest} is not in the store {}", root.display())]
     MissingBlob {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use mica_oci::{Descriptor, ImageConfig, MediaType};
 
-use crate::{Image, Stack, Store, StoreError};
+use crate::{Image, LayerStorage, Stack, Store, StoreError};
 
 impl Store {
     /// Makes an image of a tar stream, plain or compressed, that holds a whole file system.
@@ -14,6 +14,11 @@ impl Store {
     /// When the stream cannot be read to its end or applied; nothing is visible then.
     pub fn import(&self, stream: impl Read, mut config: ImageConfig) -> Result<Image, StoreError> {
         let _held = self.hold()?;
+        if self.layer_storage() == LayerStorage::Packed {
+            let (diff_id, layer) = self.pack_unknown(stream)?;
+            config.rootfs.diff_ids.push(diff_id);
+            return self.put_image(config, vec![layer]);
+        }
         let writer = self.unpack_unknown(&Stack::default(), stream)?;
         let layer = writer.commit()?;
         // The tar that we make of the files, which can be made again: not the one that came.

@@ -24,4 +24,5 @@ pub(crate) use diff::{Tree, Written, write_tar, write_trees};
 pub use error::{EntryError, FileError, LayerError, TarError};
 pub use fold::{PlainTree, apply_onto};
 pub use limits::{DanglingLinks, Limits, Ownership};
+pub(crate) use tar_reader::TarReader;
 pub(crate) use upper::Upper;

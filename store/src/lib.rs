@@ -30,6 +30,7 @@ mod import;
 mod layer;
 mod layers;
 mod metadata;
+mod packed;
 mod records;
 mod retention;
 mod shared;
@@ -59,6 +60,7 @@ pub use layer::{
 };
 pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
 pub use metadata::Metadata;
+pub use packed::LayerStorage;
 pub use records::{RecordUse, Records};
 pub use snapshots::{
     ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,

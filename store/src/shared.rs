@@ -25,6 +25,7 @@ impl Store {
         let options = StoreOptions {
             limits: options.limits.clone(),
             additional: Vec::new(),
+            layers: options.layers,
         };
         let store = Self::handle(root, options, Vec::new())?;
         let failed = |reason| StoreError::Shared {

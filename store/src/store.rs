@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use crate::durable::boot_id;
 use crate::error::At;
 use crate::records::Database;
-use crate::{Limits, StoreError};
+use crate::{LayerStorage, Limits, StoreError};
 
 /// The format version that this program reads and writes.
 pub(crate) const VERSION: &str = "1";
@@ -45,6 +45,8 @@ pub struct StoreOptions {
     pub limits: Limits,
     /// The roots of stores that are only read: images and layers are found there, too.
     pub additional: Vec<PathBuf>,
+    /// What is kept of layers.
+    pub layers: LayerStorage,
 }
 
 /// Keeps the collector away while it lives: held by whoever makes content.
@@ -149,6 +151,11 @@ impl Store {
     /// Returns the read-only stores that are looked into as well.
     pub(crate) fn shared(&self) -> &[Self] {
         &self.inner.shared
+    }
+
+    /// Returns what is kept of layers.
+    pub(crate) fn layer_storage(&self) -> LayerStorage {
+        self.inner.options.layers
     }
 
     /// Returns the ID of the machine's boot.

@@ -18,6 +18,7 @@ mod kill;
 mod limits;
 mod network;
 mod outputs;
+mod plain_users;
 mod platforms;
 mod progress;
 mod quickstart;
@@ -89,6 +90,7 @@ const TESTS: &[Test] = tests! {
     soak: eight_at_once;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
         mounting, importing;
+    plain_users: pull_unpack_save_and_push, load_import_and_remove;
     shared_stores: found_and_left_alone, the_first_one_wins, unusable_ones_are_named;
     conformance: lint, dockerfile, tar;
 };

@@ -8,7 +8,7 @@ use mica_oci::{
 
 use super::contents::Contents;
 use super::{ArchiveError, Loaded};
-use crate::{Image, Layer, Stack, Store};
+use crate::{Image, Layer, LayerStorage, Stack, Store};
 
 /// An image as an archive has it.
 pub(super) struct Candidate {
@@ -72,6 +72,13 @@ impl Candidate {
         let (mut stack, mut chain) = (Stack::default(), None);
         let layers = self.manifest.value().layers.iter().zip(&self.layer_paths);
         let diff_ids = &self.config.value().rootfs.diff_ids;
+        if store.layer_storage() == LayerStorage::Packed {
+            for ((descriptor, path), diff_id) in layers.zip(diff_ids) {
+                let (_, blob) = contents.open(path)?;
+                store.keep_packed(diff_id, descriptor, blob)?;
+            }
+            return Ok(());
+        }
         for ((descriptor, path), diff_id) in layers.zip(diff_ids) {
             let next = ChainId::extend(chain.as_ref(), diff_id);
             let layer = match store.layer(&next)? {

@@ -7,7 +7,7 @@ use mica_oci::{
 };
 
 use super::{Broken, Missing, Problem, Report};
-use crate::{Image, Store, StoreError, Tagged};
+use crate::{Image, LayerStorage, Store, StoreError, Tagged};
 
 /// Something that a repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,9 @@ impl Store {
     /// Unpacks the layers of an image that are not; tells whether there were any. An image for
     /// other platforms alone is left as it is.
     fn unpack_missing(&self, entry: &Tagged) -> Result<bool, StoreError> {
+        if self.layer_storage() == LayerStorage::Packed {
+            return Ok(false);
+        }
         let Ok(image) = self.image(&entry.target, None) else {
             return Ok(false);
         };

@@ -40,6 +40,7 @@ impl Store {
         if let Some(known) = self.layer(&ChainId::extend(below.as_ref(), diff_id))? {
             return Ok(known);
         }
+        self.check_unpacks(descriptor)?;
         let (writer, description) = self.unpack_beside(parent, descriptor, blob)?;
         if description.diff_id != *diff_id {
             return Err(StoreError::DiffId {

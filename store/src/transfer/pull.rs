@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::contracts::{fetch_bytes, open, receive};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::images::choose;
-use crate::{Image, Stack, Store, StoreError, UseLock};
+use crate::{Image, LayerStorage, Stack, Store, StoreError, UseLock};
 
 /// Layers that are downloaded at a time: docker's number, and polite to registries.
 const DOWNLOADS: usize = 3;
@@ -184,6 +184,10 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             let known = self.store.layer(&next)?;
             let unpacked = match known {
                 Some(known) => known,
+                None if self.store.layer_storage() == LayerStorage::Packed => {
+                    self.check_packed(layer).await?;
+                    continue;
+                }
                 None => {
                     layer.outcome = Outcome::Complete;
                     self.unpack(&stack, &layer).await?
@@ -196,6 +200,26 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             stack.push(unpacked);
             chain = Some(next);
         }
+        Ok(())
+    }
+
+    /// Checks what a store keeps that unpacks nothing.
+    async fn check_packed(&self, layer: Downloaded) -> Result<(), TransferError> {
+        let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
+        let Downloaded {
+            descriptor,
+            diff_id,
+            outcome,
+        } = layer;
+        let digest = descriptor.digest.clone();
+        if outcome == Outcome::Complete {
+            let checked = blocking(move || {
+                let _hold = hold;
+                store.check_packed(&diff_id, &descriptor)
+            });
+            checked.await?;
+        }
+        self.progress.event(TransferEvent::Done { digest, outcome });
         Ok(())
     }
 

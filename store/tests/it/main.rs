@@ -6,6 +6,7 @@ mod collection;
 mod crashes;
 mod durability;
 mod names;
+mod packed;
 mod transfers;
 
 use std::fs;
@@ -13,7 +14,7 @@ use std::fs;
 use mica_oci::{
     ChainId, Compression, Descriptor, Fetch, History, ImageConfig, MediaType, Platform, Reference,
 };
-use mica_store::{Image, Store};
+use mica_store::{Image, LayerStorage, Store, StoreOptions};
 
 /// A store in a directory that goes away with it.
 struct TestStore {
@@ -25,6 +26,20 @@ impl TestStore {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("root")).unwrap();
+        Self {
+            store,
+            _directory: directory,
+        }
+    }
+
+    /// Makes one that unpacks no layers.
+    fn packed() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            layers: LayerStorage::Packed,
+            ..StoreOptions::default()
+        };
+        let store = Store::open_with(&directory.path().join("root"), options).unwrap();
         Self {
             store,
             _directory: directory,

@@ -107,6 +107,12 @@ async fn a_wrong_diff_id_is_refused() {
     registry.set_tag("app", manifest.descriptor());
     assert!(pull_app(&store, &registry).await.is_err());
     assert_eq!(store.images().unwrap(), []);
+    let packed = TestStore::packed();
+    assert!(pull_app(&packed, &registry).await.is_err());
+    assert_eq!(packed.images().unwrap(), []);
+    registry.add(&good, "app");
+    pull_app(&packed, &registry).await.unwrap();
+    assert_eq!(packed.images().unwrap().len(), 1);
 }
 
 #[tokio::test]
