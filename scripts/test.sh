@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-libraries=(oci dockerfile isolation store registry-client builder container cli)
+libraries=(oci dockerfile isolation store registry-client builder container inspect cli)
 
 main() {
     case ${1:-all} in

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use mica_inspect::InspectError;
+
 use crate::exit::Exit;
 
 /// A failed command.
@@ -153,7 +155,10 @@ impl Failure {
 
     /// Tells whether all that is wrong is that nobody reads the output any more.
     pub(crate) fn is_closed_output(&self) -> bool {
-        let error = self.error.downcast_ref::<io::Error>();
+        let error = match self.error.downcast_ref() {
+            Some(InspectError::Output(error)) => Some(error),
+            _ => self.error.downcast_ref::<io::Error>(),
+        };
         error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 

@@ -17,6 +17,7 @@ mod exit;
 mod failure;
 mod hint;
 mod listing;
+mod look;
 mod printer;
 mod progress;
 mod session;

@@ -3,6 +3,7 @@
 use mica_container::Containers;
 use mica_registry_client::Registry;
 use mica_store::{LayerStorage, Store, StoreOptions};
+use tokio::runtime::Runtime;
 
 use crate::config::{Directories, Environment, Settings};
 use crate::failure::{CliError, Failure};
@@ -56,16 +57,22 @@ impl Session {
         Ok(Registry::new(config)?)
     }
 
-    /// Runs a transfer to its end, on threads that only transfers need.
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+    /// Starts the threads that transfers need.
+    pub(crate) fn runtime(&self) -> Result<Runtime, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|source| CliError::File {
+        let failed = |source| CliError::File {
             action: "start the threads of a transfer, with",
             path: "/proc/self".into(),
             source,
-        })?;
+        };
+        Ok(runtime.map_err(failed)?)
+    }
+
+    /// Runs a transfer to its end, on threads that only transfers need.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+        let runtime = self.runtime()?;
         let output = runtime.block_on(future);
         // A name look-up that hangs shall not keep the program.
         runtime.shutdown_background();

@@ -5,13 +5,22 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use mica_oci::MountKind;
+use mica_oci::{Digest, MountKind};
 use mica_store::{Durability, Entry, FileType, Follow, View};
 use rustix::fs::CWD;
 
 use crate::containers::Containers;
 use crate::error::At;
 use crate::{ContainerId, Error};
+
+/// What a container's files are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerFiles {
+    /// The image's ID.
+    pub image: Digest,
+    /// The read-write layer, in overlayfs form.
+    pub upper: Option<PathBuf>,
+}
 
 impl Containers {
     /// Copies a file or directory of a container to the host, as `docker cp` does.
@@ -46,6 +55,16 @@ impl Containers {
         let (upper, lower) = self.layer_directories(id)?;
         let directories: Vec<PathBuf> = upper.into_iter().chain(lower).collect();
         Ok(View::of_directories(&directories)?)
+    }
+
+    /// Returns what a container's files are made of: its image and its read-write layer.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn image_and_changes(&self, id: &ContainerId) -> Result<ContainerFiles, Error> {
+        let (upper, _) = self.layer_directories(id)?;
+        let image = self.record(id)?.image;
+        Ok(ContainerFiles { image, upper })
     }
 
     /// Returns the read-write layer, and the Init layer and the image's below it, topmost first.

@@ -62,6 +62,7 @@ pub use changes::{Change, ChangeKind};
 pub use commit::{CommitOptions, ConfigChange};
 pub use containers::Containers;
 pub use control::{StopOptions, StopTimeout};
+pub use copy::ContainerFiles;
 pub use duration::human_duration;
 pub use error::Error;
 pub use exec::{ExecController, ExecOptions, ExecSession};

@@ -14,6 +14,7 @@ mod docker;
 mod install;
 mod layout;
 mod load;
+mod look;
 mod save;
 
 use std::collections::BTreeMap;
@@ -24,8 +25,10 @@ use mica_oci::{Digest, ReferenceError};
 use crate::{Image, ImageSet, StoreError};
 use mica_oci::Reference;
 
+pub use install::ArchivedImage;
 pub use layout::save_layout;
 pub use load::{load, load_directory, load_file};
+pub use look::Archive;
 pub use save::save;
 
 /// What kind of archive to write.

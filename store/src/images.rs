@@ -314,7 +314,10 @@ impl Tagged {
 }
 
 /// Chooses an index's entry for a platform.
-pub(crate) fn choose(index: &Document<Index>, wanted: &Platform) -> Result<Descriptor, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Platform`] when it has none.
+pub fn choose(index: &Document<Index>, wanted: &Platform) -> Result<Descriptor, StoreError> {
     let fits = |entry: &&Descriptor| match &entry.platform {
         Some(platform) => platform.satisfies(wanted),
         None => index.value().manifests.len() == 1,

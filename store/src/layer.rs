@@ -17,12 +17,13 @@ mod whiteout;
 
 pub(crate) use apply::{Applied, apply};
 pub(crate) use copy::{copy_tree, link_tree};
-pub(crate) use decompress::Decompressed;
-pub use decompress::is_archive;
-pub use diff::{Rewrite, Times};
+pub use decompress::{Decompressed, is_archive};
+pub use diff::{Rewrite, Times, encode_header};
 pub(crate) use diff::{Tree, Written, write_tar, write_trees};
 pub use error::{EntryError, FileError, LayerError, TarError};
 pub use fold::{PlainTree, apply_onto};
 pub use limits::{DanglingLinks, Limits, Ownership};
-pub(crate) use tar_reader::TarReader;
+pub use sparse::SparseMap;
+pub use tar_reader::{EntryKind, TarEntry, TarReader};
 pub(crate) use upper::Upper;
+pub use whiteout::Marker;

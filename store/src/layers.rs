@@ -159,6 +159,31 @@ impl LayerWriter {
     }
 }
 
+/// Writes the tar stream of a directory in overlayfs form, the same bytes every time.
+pub fn directory_tar(directory: &Path, out: impl Write) -> Result<LayerDescription, StoreError> {
+    write_directory(directory, Rewrite::default(), out)
+}
+
+fn write_directory(
+    directory: &Path,
+    rewrite: Rewrite,
+    out: impl Write,
+) -> Result<LayerDescription, StoreError> {
+    let root = sys::open_root(directory).at("open", directory)?;
+    let Written {
+        diff_id,
+        size,
+        content,
+        entries,
+    } = write_tar(&root, rewrite, out)?;
+    Ok(LayerDescription {
+        diff_id,
+        size,
+        content,
+        entries,
+    })
+}
+
 impl Store {
     /// Returns the topmost layer of a stack that is unpacked and registered.
     pub fn layer(&self, chain: &ChainId) -> Result<Option<Layer>, StoreError> {
@@ -344,26 +369,7 @@ impl Store {
         rewrite: Rewrite,
         out: impl Write,
     ) -> Result<LayerDescription, StoreError> {
-        let root = sys::open_root(&layer.path).at("open", &layer.path)?;
-        let Written {
-            diff_id,
-            size,
-            content,
-            entries,
-        } = write_tar(&root, rewrite, out)?;
-        Ok(LayerDescription {
-            diff_id,
-            size,
-            content,
-            entries,
-        })
-    }
-
-    /// Writes the tar stream of a directory that is no layer, such as a cache mount.
-    pub fn directory_tar(&self, path: &Path, out: impl Write) -> Result<(), StoreError> {
-        let root = sys::open_root(path).at("open", path)?;
-        write_tar(&root, Rewrite::default(), out)?;
-        Ok(())
+        write_directory(&layer.path, rewrite, out)
     }
 
     /// Makes a layer visible as the top of a stack. Where that stack is there already, its layer

@@ -46,19 +46,23 @@ mod usage;
 mod view;
 
 pub use archive::{
-    ArchiveError, ArchiveFormat, Loaded, Named, load, load_directory, load_file, save, save_layout,
+    Archive, ArchiveError, ArchiveFormat, ArchivedImage, Loaded, Named, load, load_directory,
+    load_file, save, save_layout,
 };
 pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;
 pub use compress::{Codec, LevelError};
 pub use error::StoreError;
 pub use export::{ExistingLayers, ExportForm, ImageSet, MediaTypes, Origin, Outgoing};
-pub use images::{Image, Tagged};
+pub use images::{Image, Tagged, choose};
 pub use layer::{
-    DanglingLinks, EntryError, FileError, LayerError, Limits, Ownership, PlainTree, Rewrite,
-    TarError, Times, apply_onto, is_archive,
+    DanglingLinks, Decompressed, EntryError, EntryKind, FileError, LayerError, Limits, Marker,
+    Ownership, PlainTree, Rewrite, SparseMap, TarEntry, TarError, TarReader, Times, apply_onto,
+    encode_header, is_archive,
 };
-pub use layers::{Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack};
+pub use layers::{
+    Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack, directory_tar,
+};
 pub use metadata::Metadata;
 pub use packed::LayerStorage;
 pub use records::{RecordUse, Records};
@@ -66,9 +70,10 @@ pub use snapshots::{
     ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,
 };
 pub use store::{Store, StoreOptions, UseLock};
+pub use sys::{Attribute, Facts, Time};
 pub use transfer::{
-    Outcome, Progress, TransferError, TransferEvent, join_platforms, pull, push, push_layer,
-    push_set,
+    Outcome, Progress, TransferError, TransferEvent, fetch_document, join_platforms, pull, push,
+    push_layer, push_set,
 };
 pub use tree::concatenate_trees;
 pub use usage::{CacheUsage, ImageUsage, Usage};

@@ -23,18 +23,22 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 const USER_OPAQUE: &str = "user.overlay.opaque";
 
 /// A point in time: seconds since 1970, which may be negative, and nanoseconds.
-pub(crate) type Time = (i64, u32);
+pub type Time = (i64, u32);
 
 /// An extended attribute: its name and value.
-pub(crate) type Attribute = (OsString, Vec<u8>);
+pub type Attribute = (OsString, Vec<u8>);
 
 /// The owner, mode and times that a file is given.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) modified: Time,
+pub struct Facts {
+    /// The permission bits, with set-user-ID, set-group-ID and sticky.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The time of the last change.
+    pub modified: Time,
 }
 
 impl Facts {

@@ -15,6 +15,7 @@ use mica_oci::{ContractError, Descriptor, DiffId, Digest};
 
 use crate::{Image, StoreError};
 
+pub use contracts::fetch_document;
 pub use join::join_platforms;
 pub use pull::pull;
 pub use push::{push, push_layer, push_set};

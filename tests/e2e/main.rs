@@ -13,6 +13,7 @@ mod containers;
 mod crashes;
 mod errors;
 mod faults;
+mod files;
 mod images;
 mod kill;
 mod limits;
@@ -77,6 +78,9 @@ const TESTS: &[Test] = tests! {
     registry: login_push_pull, peers_accept_what_was_pushed, wrong_password, loopback_http;
     archives: save_and_load, docker_loads, podman_loads;
     terminal: run_it, exec_it, progress, shell_it;
+    files: of_a_built_image, history_of_a_path, from_everywhere, of_a_registry, odd_and_hostile_layers,
+        trees_are_those_of_umoci, trees_of_buildah, three_hundred_layers, a_gigabyte_of_zeros,
+        fifty_thousand_files;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
     kill: builds, pulls_and_pushes;
     checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,

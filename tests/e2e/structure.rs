@@ -5,8 +5,8 @@ use std::fs;
 
 use mica_tests::{Outcome, repository};
 
-/// Who may use whom: `cli → {builder, container} → {store, isolation, registry-client, dockerfile}
-/// → oci`. Siblings are strangers.
+/// Who may use whom: `cli → {builder, container, inspect} → {store, isolation, registry-client,
+/// dockerfile} → oci`. Siblings are strangers.
 const ARROWS: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("dockerfile", &[]),
@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry-client", &["oci"]),
     ("builder", &["oci", "dockerfile", "isolation", "store"]),
     ("container", &["oci", "isolation", "store"]),
+    ("inspect", &["oci", "dockerfile", "store"]),
     (
         "cli",
         &[
@@ -25,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "registry-client",
             "builder",
             "container",
+            "inspect",
         ],
     ),
     ("fixtures", &["oci"]),

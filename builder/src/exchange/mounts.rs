@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fastcdc::v2020::StreamCDC;
 use mica_oci::{Descriptor, Digest, MediaType, Verified};
-use mica_store::{Limits, Store, apply_onto};
+use mica_store::{Limits, Store, apply_onto, directory_tar};
 use serde::{Deserialize, Serialize};
 
 use super::import;
@@ -82,7 +82,7 @@ pub(super) fn export(
             let Ok(facts) = fs::metadata(&path) else {
                 continue;
             };
-            let (chunks, new) = send(store, destination, path)?;
+            let (chunks, new) = send(destination, path)?;
             sent += new;
             mounts.push(CacheMount {
                 id: id.clone(),
@@ -98,15 +98,13 @@ pub(super) fn export(
 }
 
 fn send(
-    store: &Store,
     destination: &dyn CacheDestination,
     path: PathBuf,
 ) -> Result<(Vec<Descriptor>, usize), ExchangeError> {
     let (reader, writer) = io::pipe()?;
-    let store = store.clone();
     let tar = std::thread::spawn(move || {
         let mut out = io::BufWriter::with_capacity(USUAL, writer);
-        store.directory_tar(&path, &mut out)?;
+        directory_tar(&path, &mut out)?;
         Ok::<_, ExchangeError>(out.flush()?)
     });
     let (mut chunks, mut sent) = (Vec::new(), 0);

@@ -7,9 +7,10 @@ use clap::{Parser, Subcommand};
 use super::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
 use super::volume::VolumeCommand;
 use super::{
-    attach, build, builds, commit, completion, cp, create, diff, exec, history, images, import,
-    info, inspect, load, login, logout, logs, pause, port, ps, pull, push, rename, rm, rmi, run,
-    save, shell, start, stats, stop, tag, top, version, volume, wait, why,
+    attach, build, builds, cat, commit, completion, cp, create, diff, du, exec, extract,
+    file_history, find, history, images, import, info, inspect, layers, load, login, logout, logs,
+    ls, pause, port, ps, pull, push, rename, rm, rmi, run, save, shell, start, stats, stop, tag,
+    top, version, volume, wait, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Volume(VolumeCommand),
     /// Attach local standard input, output, and error streams to a running container
     Attach(attach::AttachArgs),
+    /// Write files of an image to standard output
+    Cat(cat::CatArgs),
     /// Create a new image from a container's changes
     Commit(commit::CommitArgs),
     /// Generate the autocompletion script for the specified shell
@@ -92,6 +95,14 @@ pub(crate) enum Command {
     Create(Box<create::CreateArgs>),
     /// Inspect changes to files or directories on a container's filesystem
     Diff(diff::DiffArgs),
+    /// Show how much space the files of an image take
+    Du(du::DuArgs),
+    /// Copy files or directories of an image to the local filesystem
+    Extract(extract::ExtractArgs),
+    /// Show each layer that touched a file of an image
+    FileHistory(file_history::FileHistoryArgs),
+    /// Find files of an image
+    Find(Box<find::FindArgs>),
     /// Show the history of an image
     History(history::HistoryArgs),
     /// Import the contents from a tarball to create a filesystem image
@@ -100,10 +111,14 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Kill one or more running containers
     Kill(stop::KillArgs),
+    /// Show the layers of an image
+    Layers(layers::LayersArgs),
     /// Load an image from a tar archive or STDIN
     Load(load::LoadArgs),
     /// Fetch the logs of a container
     Logs(logs::LogsArgs),
+    /// List files of an image
+    Ls(ls::LsArgs),
     /// Pause all processes within one or more containers
     Pause(pause::PauseArgs),
     /// List port mappings or a specific mapping for the container
@@ -158,17 +173,24 @@ impl Command {
             Self::System(command) => command.run(session),
             Self::Volume(command) => volume::run(command, session),
             Self::Attach(args) => attach::run(args, session),
+            Self::Cat(args) => cat::run(args, session),
             Self::Commit(args) => commit::run(args, session),
             Self::Completion(args) => completion::run(args, session),
             Self::Cp(args) => cp::run(args, session),
             Self::Create(args) => create::run(args, session),
             Self::Diff(args) => diff::run(args, session),
+            Self::Du(args) => du::run(args, session),
+            Self::Extract(args) => extract::run(args, session),
+            Self::FileHistory(args) => file_history::run(args, session),
+            Self::Find(args) => find::run(args, session),
             Self::History(args) => history::run(args, session),
             Self::Import(args) => import::run(args, session),
             Self::Inspect(args) => inspect::run(args, None, session),
             Self::Kill(args) => stop::kill(args, session),
+            Self::Layers(args) => layers::run(args, session),
             Self::Load(args) => load::run(args, session),
             Self::Logs(args) => logs::run(args, session),
+            Self::Ls(args) => ls::run(args, session),
             Self::Pause(args) => pause::pause(args, session),
             Self::Port(args) => port::run(args, session),
             Self::Rename(args) => rename::run(args, session),

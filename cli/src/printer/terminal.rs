@@ -71,6 +71,11 @@ impl Printer {
         out.flush()
     }
 
+    /// Returns where data goes, for what writes it piece by piece.
+    pub(crate) fn output(self) -> impl Write {
+        io::stdout().lock()
+    }
+
     /// Writes a line of data.
     pub(crate) fn line(self, text: impl AsRef<str>) -> io::Result<()> {
         if self.lines == Lines::Messages {

@@ -61,7 +61,10 @@ impl Contents {
     }
 
     /// Opens a file; returns its size as well.
-    pub(super) fn open(&self, path: &str) -> Result<(u64, Box<dyn Read + '_>), ArchiveError> {
+    pub(super) fn open(
+        &self,
+        path: &str,
+    ) -> Result<(u64, Box<dyn Read + Send + '_>), ArchiveError> {
         let missing = || ArchiveError::Missing {
             path: path.to_owned(),
         };

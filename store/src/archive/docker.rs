@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ArchiveError;
 use super::contents::{Contents, read_start, sniff};
-use super::install::{Candidate, check_layer_count};
+use super::install::{ArchivedImage, check_layer_count};
 use crate::StoreError;
 use crate::blobs::copy;
 
@@ -43,7 +43,7 @@ impl DockerImage {
     }
 
     /// Describes the image as OCI does: the archive itself has no manifest for it.
-    pub(super) fn candidate(&self, contents: &Contents) -> Result<Candidate, ArchiveError> {
+    pub(super) fn candidate(&self, contents: &Contents) -> Result<ArchivedImage, ArchiveError> {
         let raw = contents.read(&self.config)?;
         let config = Document::<ImageConfig>::parse(MediaType::OCI_CONFIG, raw);
         let config = config.map_err(StoreError::from)?;
@@ -54,7 +54,7 @@ impl DockerImage {
             layers.push(describe(contents, path, &diff_id.0)?);
         }
         let manifest = Manifest::new(config.descriptor().clone(), layers);
-        Ok(Candidate {
+        Ok(ArchivedImage {
             references: self.references()?,
             manifest: Document::encode(MediaType::OCI_MANIFEST, manifest),
             config,

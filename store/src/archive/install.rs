@@ -11,10 +11,14 @@ use super::{ArchiveError, Loaded};
 use crate::{Image, Layer, LayerStorage, Stack, Store};
 
 /// An image as an archive has it.
-pub(super) struct Candidate {
-    pub(super) references: Vec<Reference>,
-    pub(super) manifest: Document<Manifest>,
-    pub(super) config: Document<ImageConfig>,
+#[derive(Clone, Debug)]
+pub struct ArchivedImage {
+    /// The names that the archive gives it.
+    pub references: Vec<Reference>,
+    /// Its manifest; made up where docker's old archives have none.
+    pub manifest: Document<Manifest>,
+    /// Its configuration.
+    pub config: Document<ImageConfig>,
     /// Where the archive has the manifest's layers.
     pub(super) layer_paths: Vec<String>,
 }
@@ -35,7 +39,7 @@ pub(super) fn check_layer_count(
     })
 }
 
-impl Candidate {
+impl ArchivedImage {
     /// Unpacks the layers, keeps blobs and documents, and gives the names; those come last.
     pub(super) fn install(
         self,

@@ -11,7 +11,7 @@ use mica_oci::{
 
 use super::contents::{Contents, blob_path, is_layout, read_start, sniff};
 use super::docker::DockerImage;
-use super::install::{Candidate, check_layer_count};
+use super::install::{ArchivedImage, check_layer_count};
 use super::{ArchiveError, Loaded};
 use crate::blobs::copy;
 use crate::error::At;
@@ -74,20 +74,23 @@ pub fn load_directory(store: &Store, path: &Path) -> Result<Vec<Loaded>, Archive
 fn install_all(store: &Store, contents: &Contents) -> Result<Vec<Loaded>, ArchiveError> {
     let _hold = store.hold()?;
     let mut loaded = Vec::new();
-    for candidate in candidates(contents)? {
+    for candidate in candidates(contents, &Platform::host())? {
         loaded.extend(candidate.install(store, contents)?);
     }
     Ok(loaded)
 }
 
 /// An OCI index is preferred: it has the very manifests.
-fn candidates(contents: &Contents) -> Result<Vec<Candidate>, ArchiveError> {
+pub(super) fn candidates(
+    contents: &Contents,
+    platform: &Platform,
+) -> Result<Vec<ArchivedImage>, ArchiveError> {
     let docker: Option<Vec<DockerImage>> = match contents.has("manifest.json") {
         true => Some(contents.parse("manifest.json")?),
         false => None,
     };
     if contents.has("index.json") {
-        return oci_candidates(contents, docker.as_deref().unwrap_or_default());
+        return oci_candidates(contents, docker.as_deref().unwrap_or_default(), platform);
     }
     let docker = docker.ok_or(ArchiveError::NotAnArchive)?;
     docker
@@ -99,12 +102,13 @@ fn candidates(contents: &Contents) -> Result<Vec<Candidate>, ArchiveError> {
 fn oci_candidates(
     contents: &Contents,
     docker: &[DockerImage],
-) -> Result<Vec<Candidate>, ArchiveError> {
+    platform: &Platform,
+) -> Result<Vec<ArchivedImage>, ArchiveError> {
     let index: Index = contents.parse("index.json")?;
     let names = docker_names(docker)?;
-    let mut found: Vec<Candidate> = Vec::new();
-    for entry in chosen_entries(&index) {
-        let manifest = read_manifest(contents, entry)?;
+    let mut found: Vec<ArchivedImage> = Vec::new();
+    for entry in chosen_entries(&index, platform) {
+        let manifest = read_manifest(contents, entry, platform)?;
         let references = match names.get(&manifest.value().config.digest) {
             Some(names) => names.clone(),
             None => entry_name(entry)?.into_iter().collect(),
@@ -120,7 +124,7 @@ fn oci_candidates(
     Ok(found)
 }
 
-impl Candidate {
+impl ArchivedImage {
     fn add_names(&mut self, references: Vec<Reference>) {
         let known: HashSet<Reference> = self.references.iter().cloned().collect();
         self.references
@@ -143,13 +147,15 @@ fn docker_names(docker: &[DockerImage]) -> Result<HashMap<Digest, Vec<Reference>
 
 /// Of several entries with one name, or none, those for other platforms are left out; so is what
 /// is for no platform at all, such as attestations.
-fn chosen_entries(index: &Index) -> impl Iterator<Item = &Descriptor> {
-    let host = Platform::host();
+fn chosen_entries<'i>(
+    index: &'i Index,
+    wanted: &'i Platform,
+) -> impl Iterator<Item = &'i Descriptor> {
     index.manifests.iter().filter(move |entry| {
         let same_name = |other: &&Descriptor| name_of(other) == name_of(entry);
         let alone = index.manifests.iter().filter(same_name).count() == 1;
         match &entry.platform {
-            Some(platform) => platform.os != "unknown" && (alone || platform.satisfies(&host)),
+            Some(platform) => platform.os != "unknown" && (alone || platform.satisfies(wanted)),
             None => true,
         }
     })
@@ -168,10 +174,11 @@ fn entry_name(entry: &Descriptor) -> Result<Option<Reference>, ArchiveError> {
 fn read_manifest(
     contents: &Contents,
     target: &Descriptor,
+    platform: &Platform,
 ) -> Result<Document<Manifest>, ArchiveError> {
     if target.media_type.is_index() {
         let index = read_document(contents, target)?;
-        return read_manifest(contents, &choose(&index, &Platform::host())?);
+        return read_manifest(contents, &choose(&index, platform)?, platform);
     }
     if target.media_type.is_manifest() {
         return read_document(contents, target);
@@ -201,7 +208,7 @@ fn candidate(
     contents: &Contents,
     manifest: Document<Manifest>,
     references: Vec<Reference>,
-) -> Result<Candidate, ArchiveError> {
+) -> Result<ArchivedImage, ArchiveError> {
     let config: Document<ImageConfig> = read_document(contents, &manifest.value().config)?;
     let layers = &manifest.value().layers;
     check_layer_count(&config, layers.len())?;
@@ -209,7 +216,7 @@ fn candidate(
         .iter()
         .map(|layer| blob_path(&layer.digest))
         .collect();
-    Ok(Candidate {
+    Ok(ArchivedImage {
         references,
         manifest,
         config,

@@ -19,7 +19,7 @@ const MAGIC: usize = 6;
 const XZ_MEMORY: u32 = 128 << 10;
 
 /// The uncompressed stream of a layer.
-pub(crate) struct Decompressed<R: Read> {
+pub struct Decompressed<R: Read> {
     stream: Stream<R>,
     written: u64,
     limits: Limits,
@@ -47,7 +47,7 @@ enum Format {
 
 impl<R: Read> Decompressed<R> {
     /// Looks at the first bytes: they are right even where a descriptor is not.
-    pub(crate) fn new(input: R, limits: &Limits) -> io::Result<Self> {
+    pub fn new(input: R, limits: &Limits) -> io::Result<Self> {
         let mut input = Counted { input, count: 0 };
         let magic = first_bytes(&mut input)?;
         let format = detect(&magic);
@@ -70,7 +70,7 @@ impl<R: Read> Decompressed<R> {
 
     /// Reads on below the decompressor, which may have stopped before the end of its input: the
     /// checks of a digest come there.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         let input = match &mut self.stream {
             Stream::Plain(input) => input,
             Stream::Gzip(decoder) => decoder.get_mut(),

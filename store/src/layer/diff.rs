@@ -17,6 +17,7 @@ use rustix::fs::{self as rfs, FileType, Stat};
 use super::error::{Archiving, FileError, LayerError};
 use super::header::{self, BLOCK, Header};
 use super::pax::{ATTRIBUTE, write_record, write_time};
+use super::tar_reader::{EntryKind, TarEntry};
 use super::whiteout::{OPAQUE, whiteout_of};
 use crate::metadata::is_overlay;
 use crate::sys::{self, Attribute, Facts, Time};
@@ -388,18 +389,10 @@ impl<W: Write> Writer<W> {
         self.entries += 1;
         let facts = self.rewrite.apply(item.facts);
         let (header, records) = item.encode(facts).map_err(|error| at(item.name, error))?;
-        if !records.is_empty() {
-            let mut extension = Header::new(b'x');
-            extension.set_text(header::NAME, b"PaxHeaders/");
-            extension.set_number(header::SIZE, records.len() as u64);
-            extension.seal();
-            let padding = padding(records.len() as u64);
-            let parts = [&extension.0[..], &records, padding];
-            for part in parts {
-                self.out.append(part).map_err(LayerError::Write)?;
-            }
+        for part in [&extension(&records)[..], &header.0] {
+            self.out.append(part).map_err(LayerError::Write)?;
         }
-        self.out.append(&header.0).map_err(LayerError::Write)
+        Ok(())
     }
 }
 
@@ -475,6 +468,42 @@ impl<'a> Item<'a> {
         }
         Ok((header, data))
     }
+}
+
+/// Encodes the header of an entry whose content, should there be any, has `size` bytes: PAX records
+/// for what a `ustar` header has no room for, then the header. A file's content and its padding
+/// to 512 bytes follow.
+///
+/// # Errors
+/// [`FileError::AttributeName`].
+pub fn encode_header(entry: &TarEntry, size: u64) -> Result<Vec<u8>, FileError> {
+    let (entry_type, link, device) = match &entry.kind {
+        EntryKind::File(_) => (b'0', &b""[..], (0, 0)),
+        EntryKind::HardLink(target) => (b'1', &target[..], (0, 0)),
+        EntryKind::Symlink(target) => (b'2', &target[..], (0, 0)),
+        EntryKind::CharacterDevice(major, minor) => (b'3', &b""[..], (*major, *minor)),
+        EntryKind::BlockDevice(major, minor) => (b'4', &b""[..], (*major, *minor)),
+        EntryKind::Directory => (b'5', &b""[..], (0, 0)),
+        EntryKind::Fifo => (b'6', &b""[..], (0, 0)),
+        EntryKind::Unknown(other) => (*other, &b""[..], (0, 0)),
+    };
+    let mut item = Item::new(&entry.name, entry_type, entry.facts);
+    (item.link, item.device, item.size) = (link, device, size);
+    item.attributes.clone_from(&entry.attributes);
+    let (header, records) = item.encode(item.facts)?;
+    Ok([extension(&records), header.0.to_vec()].concat())
+}
+
+/// Makes the entry that holds PAX records; nothing for none.
+fn extension(records: &[u8]) -> Vec<u8> {
+    if records.is_empty() {
+        return Vec::new();
+    }
+    let mut header = Header::new(b'x');
+    header.set_text(header::NAME, b"PaxHeaders/");
+    header.set_number(header::SIZE, records.len() as u64);
+    header.seal();
+    [&header.0[..], records, padding(records.len() as u64)].concat()
 }
 
 /// What fills the last block of so many bytes.

@@ -4,11 +4,11 @@ use super::error::TarError;
 
 /// The parts of a file that are no holes, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SparseMap {
+pub struct SparseMap {
     /// Offset and length of each part, in bytes.
-    pub(crate) parts: Vec<(u64, u64)>,
+    pub parts: Vec<(u64, u64)>,
     /// The size of the file, holes included.
-    pub(crate) real_size: u64,
+    pub real_size: u64,
 }
 
 impl SparseMap {

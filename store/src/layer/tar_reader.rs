@@ -14,30 +14,41 @@ use crate::sys::{Attribute, Facts};
 
 /// An entry's header, with all that extends it.
 #[derive(Debug)]
-pub(crate) struct TarEntry {
-    pub(crate) name: Vec<u8>,
-    pub(crate) kind: EntryKind,
-    pub(crate) facts: Facts,
-    pub(crate) attributes: Vec<Attribute>,
+pub struct TarEntry {
+    /// The name as it stands in the stream.
+    pub name: Vec<u8>,
+    /// What the entry makes.
+    pub kind: EntryKind,
+    /// Owner, mode and time.
+    pub facts: Facts,
+    /// Extended attributes, in the stream's order.
+    pub attributes: Vec<Attribute>,
 }
 
 /// What an entry makes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
     /// A regular file; its content follows.
     File(Option<SparseMap>),
+    /// Another name of the file with the name given.
     HardLink(Vec<u8>),
+    /// A symbolic link, with its target.
     Symlink(Vec<u8>),
+    /// A character device: major and minor number.
     CharacterDevice(u32, u32),
+    /// A block device: major and minor number.
     BlockDevice(u32, u32),
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
     /// A type that is none of a file system.
     Unknown(u8),
 }
 
 /// Reads entries; between two of them, the content of the former.
-pub(crate) struct TarReader<R> {
+#[derive(Debug)]
+pub struct TarReader<R> {
     input: R,
     limits: Limits,
     entries: u64,
@@ -47,7 +58,8 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: BufRead> TarReader<R> {
-    pub(crate) fn new(input: R, limits: Limits) -> Self {
+    /// Starts at the beginning of a plain tar stream.
+    pub fn new(input: R, limits: Limits) -> Self {
         Self {
             input,
             limits,
@@ -58,7 +70,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Returns the next entry; `None` at the end of the archive.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<TarEntry>, TarError> {
+    pub fn next_entry(&mut self) -> Result<Option<TarEntry>, TarError> {
         let mut extension = Extension::default();
         let (mut long_name, mut long_link) = (None, None);
         loop {
@@ -85,12 +97,12 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Returns how many bytes of the current entry's content were not read yet.
-    pub(crate) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 
     /// Reads on in the current file's content; 0 at its end.
-    pub(crate) fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
+    pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let wanted = buffer
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -106,7 +118,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Reads what stands behind the archive: the stream's own checks come at its end.
-    pub(crate) fn drain(mut self) -> Result<(), TarError> {
+    pub fn drain(mut self) -> Result<(), TarError> {
         loop {
             match self.input.fill_buf() {
                 Ok([]) => return Ok(()),

@@ -14,7 +14,7 @@ const METADATA: &[u8] = b".wh..wh.";
 
 /// What a name stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Marker<'a> {
+pub enum Marker<'a> {
     /// The name is removed.
     Whiteout(&'a OsStr),
     /// The directory is opaque.
@@ -25,7 +25,7 @@ pub(crate) enum Marker<'a> {
 
 impl<'a> Marker<'a> {
     /// Takes a name apart; `None` for a usual one.
-    pub(crate) fn of(name: &'a OsStr) -> Result<Option<Self>, EntryError> {
+    pub fn of(name: &'a OsStr) -> Result<Option<Self>, EntryError> {
         let bytes = name.as_bytes();
         if name == OPAQUE {
             return Ok(Some(Self::Opaque));

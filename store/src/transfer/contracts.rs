@@ -4,8 +4,10 @@ use std::io;
 use std::pin::Pin;
 
 use mica_oci::{
-    BlobReader, ContractError, Descriptor, DiffId, Fetch, Push, Reference, Resolve, Tag, Verified,
+    BlobReader, ContractError, Descriptor, DiffId, Document, Fetch, Push, Reference, Resolve, Tag,
+    Verified,
 };
+use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 
 use super::streams::{channel, feed, produce};
@@ -71,7 +73,10 @@ impl Tag for Store {
 
 impl Store {
     /// Finds an unpacked layer by its diff ID, on whatever parents.
-    pub(crate) fn made_layer(&self, diff_id: &DiffId) -> Result<Layer, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`] when there is none.
+    pub fn made_layer(&self, diff_id: &DiffId) -> Result<Layer, StoreError> {
         let mut chains = Vec::new();
         for store in self.and_shared() {
             chains.extend(store.chains()?);
@@ -125,8 +130,20 @@ fn content_error(descriptor: &Descriptor, source: io::Error) -> TransferError {
     }
 }
 
-/// Reads a document's bytes from a source, verified.
-pub(super) async fn fetch_bytes<S: Fetch>(
+/// Reads a document of at most 4 MiB from a source, verified.
+///
+/// # Errors
+/// [`TransferError::Fetch`], [`TransferError::Content`]; [`StoreError::Document`] when it is none.
+pub async fn fetch_document<S: Fetch, T: DeserializeOwned>(
+    source: &S,
+    descriptor: &Descriptor,
+) -> Result<Document<T>, TransferError> {
+    let raw = fetch_bytes(source, descriptor).await?;
+    let document = Document::parse(descriptor.media_type.clone(), raw);
+    Ok(document.map_err(StoreError::from)?)
+}
+
+pub(crate) async fn fetch_bytes<S: Fetch>(
     source: &S,
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>, TransferError> {

@@ -15,7 +15,7 @@ use mica_oci::{
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::contracts::{fetch_bytes, open, receive};
+use super::contracts::{fetch_document, open, receive};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::images::choose;
 use crate::{Image, LayerStorage, Stack, Store, StoreError, UseLock};
@@ -116,9 +116,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             let (store, descriptor) = (self.store.clone(), descriptor.clone());
             return Ok(blocking(move || store.read_document(&descriptor)).await?);
         }
-        let raw = fetch_bytes(self.source, descriptor).await?;
-        let document = Document::parse(descriptor.media_type.clone(), raw);
-        Ok(document.map_err(StoreError::from)?)
+        fetch_document(self.source, descriptor).await
     }
 
     async fn layers(&self, image: &Image) -> Result<(), TransferError> {

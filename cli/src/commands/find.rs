@@ -1,0 +1,150 @@
+//! `mica find`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::{Args, ValueEnum};
+use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
+
+use super::ls::FileFormat;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::look::{self, FileRow};
+use crate::session::Session;
+
+/// Find files of an image, or of one of its layers
+#[derive(Args, Debug)]
+pub(crate) struct FindArgs {
+    /// The last name fits a shell pattern
+    #[arg(long, value_name = "PATTERN")]
+    name: Vec<String>,
+    /// As --name, in upper or lower case
+    #[arg(long, value_name = "PATTERN")]
+    iname: Vec<String>,
+    /// The whole path fits a shell pattern; `*` also stands for slashes
+    #[arg(long, value_name = "PATTERN")]
+    path: Vec<String>,
+    /// The type of file
+    #[arg(long, value_enum, value_delimiter = ',')]
+    r#type: Vec<FileType>,
+    /// The size: more (+), less (-) or just that many; units c, w, b (512 bytes), k, M, G
+    #[arg(long, value_name = "[+-]N[cwbkMG]")]
+    size: Vec<SizeTest>,
+    /// The rights in octal: just these, all of these (-) or any of these (/)
+    #[arg(long, value_name = "[-/]MODE")]
+    perm: Vec<ModeTest>,
+    /// The owner's number
+    #[arg(long)]
+    uid: Option<u32>,
+    /// The group's number
+    #[arg(long)]
+    gid: Option<u32>,
+    /// Show type, rights, owner, size and time
+    #[arg(short, long)]
+    long: bool,
+    /// `json` writes one object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: FileFormat,
+    /// Choose a platform of an image that has several
+    #[arg(long)]
+    platform: Option<String>,
+    /// The image, and perhaps one of its layers: number (negative from the top) or digest
+    #[arg(value_name = "IMAGE[@LAYER]")]
+    image: String,
+    /// Where to look
+    #[arg(default_value = "/", value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+/// Types of file, with find's letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FileType {
+    /// A regular file
+    #[value(name = "f", alias = "file")]
+    File,
+    /// A directory
+    #[value(name = "d", alias = "dir")]
+    Directory,
+    /// A symbolic link
+    #[value(name = "l", alias = "symlink")]
+    Symlink,
+    /// A block device
+    #[value(name = "b", alias = "block")]
+    Block,
+    /// A character device
+    #[value(name = "c", alias = "char")]
+    Character,
+    /// A named pipe
+    #[value(name = "p", alias = "fifo")]
+    Pipe,
+    /// A removed file, in a layer by itself
+    #[value(name = "w", alias = "whiteout")]
+    Whiteout,
+}
+
+impl FileType {
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::File => &[Kind::File, Kind::HardLink],
+            Self::Directory => &[Kind::Directory],
+            Self::Symlink => &[Kind::Symlink],
+            Self::Block => &[Kind::BlockDevice],
+            Self::Character => &[Kind::CharacterDevice],
+            Self::Pipe => &[Kind::Fifo],
+            Self::Whiteout => &[Kind::Whiteout],
+        }
+    }
+}
+
+impl FindArgs {
+    fn filter(&self) -> Filter {
+        let patterns = |texts: &[String], case| {
+            let pattern = move |text: &String| Pattern {
+                text: text.clone().into_bytes(),
+                case,
+            };
+            texts.iter().map(pattern).collect::<Vec<_>>()
+        };
+        let mut names = patterns(&self.name, Case::Sensitive);
+        names.extend(patterns(&self.iname, Case::Ignored));
+        let kinds = self.r#type.iter().flat_map(|kind| kind.kinds());
+        Filter {
+            names,
+            paths: patterns(&self.path, Case::Sensitive),
+            kinds: kinds.copied().collect(),
+            sizes: self.size.clone(),
+            modes: self.perm.clone(),
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
+    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let tree = looked.tree(session)?;
+    let filter = args.filter();
+    let is_terminal = session.printer.is_terminal();
+    let mut out = Vec::new();
+    for path in &args.paths {
+        let from = looked.image.find(&tree, path.as_bytes(), Follow::All)?;
+        for (path, id) in tree.walk(from) {
+            if !filter.fits(&path, tree.data(id)) {
+                continue;
+            }
+            if args.format == FileFormat::Json {
+                FileRow::new(&tree, &path, id).write(&mut out)?;
+                continue;
+            }
+            if args.long {
+                out.extend(look::long_line(&tree, id).into_bytes());
+                out.push(b' ');
+            }
+            out.extend(look::text_path(&path, is_terminal));
+            out.push(b'\n');
+        }
+    }
+    session.printer.data(&out)?;
+    Ok::<_, Failure>(Exit::Success)
+}

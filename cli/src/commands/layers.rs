@@ -1,0 +1,119 @@
+//! `mica layers`.
+
+use clap::Args;
+use mica_inspect::Image;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::listing::Listing;
+use crate::look;
+use crate::printer;
+use crate::session::Session;
+
+/// Show the layers of an image: what made them, their sizes, and what they change
+#[derive(Args, Debug)]
+pub(crate) struct LayersArgs {
+    /// Format output using a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Choose a platform of an image that has several
+    #[arg(long)]
+    platform: Option<String>,
+    /// The image: a name, an archive, a layout, `docker://NAME`, `container:NAME` or a directory
+    image: String,
+}
+
+const LISTING: Listing = Listing {
+    row: "layer",
+    headers: &[
+        ("layer", "LAYER"),
+        ("digest", "DIGEST"),
+        ("diff_id", "DIFF ID"),
+        ("size", "SIZE"),
+        ("compressed", "COMPRESSED"),
+        ("added", "ADDED"),
+        ("changed", "CHANGED"),
+        ("removed", "REMOVED"),
+        ("waste", "WASTE"),
+        ("created", "CREATED"),
+        ("instruction", "INSTRUCTION"),
+    ],
+    default: "table {{.layer}}\t{{.digest}}\t{{.size}}\t{{.compressed}}\t{{.added}}\t{{.changed}}\t\
+              {{.removed}}\t{{.waste}}\t{{.instruction}}",
+};
+
+/// How much of an instruction fits a column.
+const INSTRUCTION_LENGTH: usize = 50;
+
+/// How sizes and digests are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// Short, for people.
+    Short,
+    /// As they are.
+    Exact,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &LayersArgs, session: &Session) -> Outcome {
+    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let format = args.format.as_deref();
+    let is_table =
+        matches!(format, None | Some("")) || format.is_some_and(|f| f.starts_with("table"));
+    let style = match is_table && !args.no_trunc {
+        true => Style::Short,
+        false => Style::Exact,
+    };
+    let rows = rows(&image, style)?;
+    LISTING.print(session.printer, format, &rows)?;
+    Ok(Exit::Success)
+}
+
+fn rows(image: &Image, style: Style) -> Result<Vec<Value>, Failure> {
+    let summaries = image.full_stack()?.summaries();
+    let layers = image.layers.iter().zip(summaries).enumerate();
+    let row = |(number, (layer, summary)): (
+        usize,
+        (&mica_inspect::Layer, mica_inspect::Summary),
+    )| {
+        let size = |bytes: u64| match style {
+            Style::Short => json!(printer::size(bytes)),
+            Style::Exact => json!(bytes),
+        };
+        let digest = layer.digest.as_ref().map(|digest| match style {
+            Style::Short => digest.short().to_owned(),
+            Style::Exact => digest.to_string(),
+        });
+        let missing = match style {
+            Style::Short => json!("-"),
+            Style::Exact => Value::Null,
+        };
+        json!({
+            "layer": number,
+            "digest": digest.map_or(missing.clone(), Value::from),
+            "diff_id": layer.diff_id.as_ref().map(ToString::to_string),
+            "size": size(summary.size),
+            "compressed": layer.stored_size.map_or(missing, size),
+            "added": summary.added,
+            "changed": summary.changed,
+            "removed": summary.removed,
+            "waste": size(summary.waste),
+            "created": layer.created.map(|time| time.to_string()),
+            "instruction": match style {
+                Style::Short => super::shorten(&one_line(&layer.instruction), INSTRUCTION_LENGTH),
+                Style::Exact => layer.instruction.clone(),
+            },
+        })
+    };
+    Ok(layers.map(row).collect())
+}
+
+/// An instruction of a heredoc has lines, and a hostile one anything.
+pub(super) fn one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    look::printable(words.join(" ").as_bytes())
+}

@@ -1,0 +1,138 @@
+//! `mica ls`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::{Args, ValueEnum};
+use mica_inspect::{Follow, Kind, NodeId, Tree};
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::look::{self, FileRow};
+use crate::session::Session;
+
+/// List files of an image, or of one of its layers
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// List what is in directories as well, with full paths
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Show type, rights, owner, size, time and link target
+    #[arg(short, long)]
+    long: bool,
+    /// List a directory itself, not what is in it
+    #[arg(short, long)]
+    directory: bool,
+    /// `json` writes one object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: FileFormat,
+    /// Choose a platform of an image that has several
+    #[arg(long)]
+    platform: Option<String>,
+    /// The image, and perhaps one of its layers: number (negative from the top) or digest
+    #[arg(value_name = "IMAGE[@LAYER]")]
+    image: String,
+    /// The paths
+    #[arg(default_value = "/", value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+/// How files are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
+    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let tree = looked.tree(session)?;
+    let mut list = List {
+        tree: &tree,
+        args,
+        is_terminal: session.printer.is_terminal(),
+        out: Vec::new(),
+    };
+    for path in &args.paths {
+        let path = path.as_bytes();
+        // As `ls` does, a link is shown itself unless its directory is asked for.
+        let follow = match args.long || args.directory {
+            true => Follow::Parents,
+            false => Follow::All,
+        };
+        let id = looked.image.find(&tree, path, follow)?;
+        list.add(id, args.paths.len() > 1)?;
+    }
+    session.printer.data(&list.out)?;
+    Ok(Exit::Success)
+}
+
+/// A list in the making.
+struct List<'l, 'i> {
+    tree: &'l Tree<'i>,
+    args: &'l LsArgs,
+    is_terminal: bool,
+    out: Vec<u8>,
+}
+
+impl List<'_, '_> {
+    fn add(&mut self, id: NodeId, has_heading: bool) -> Result<(), Failure> {
+        if self.args.directory || !self.tree.is_directory(id) {
+            return self.file(&self.tree.path(id), id);
+        }
+        if self.args.recursive {
+            for (path, id) in self.tree.walk(id).skip(1) {
+                self.file(&path, id)?;
+            }
+            return Ok(());
+        }
+        let path = self.tree.path(id);
+        if has_heading && self.args.format == FileFormat::Text {
+            self.out.extend(look::text_path(&path, self.is_terminal));
+            self.out.extend_from_slice(b":\n");
+        }
+        for child in self.tree.children(id).collect::<Vec<_>>() {
+            match self.args.format {
+                FileFormat::Json => self.file(&self.tree.path(child), child)?,
+                FileFormat::Text => self.line(&self.tree.node(child).name, child),
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &[u8], id: NodeId) -> Result<(), Failure> {
+        if self.args.format == FileFormat::Json {
+            return Ok(FileRow::new(self.tree, path, id).write(&mut self.out)?);
+        }
+        let path = [b"/", path].concat();
+        self.line(&path, id);
+        Ok(())
+    }
+
+    fn line(&mut self, name: &[u8], id: NodeId) {
+        if self.args.long {
+            self.out.extend(look::long_line(self.tree, id).into_bytes());
+            self.out.push(b' ');
+        }
+        self.text(name);
+        let target = match (self.args.long, self.tree.kind(id)) {
+            (true, Kind::Symlink) => self.tree.data(id).map(|entry| &*entry.link),
+            _ => None,
+        };
+        if let Some(target) = target {
+            self.out.extend_from_slice(b" -> ");
+            self.text(target);
+        }
+        self.out.push(b'\n');
+    }
+
+    fn text(&mut self, bytes: &[u8]) {
+        match self.is_terminal {
+            true => self.out.extend(look::printable(bytes).into_bytes()),
+            false => self.out.extend_from_slice(bytes),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Opening what people name.
+
+use std::sync::Arc;
+
+use mica_inspect::{Image, IndexCache, Stack, Tree};
+use mica_oci::{Platform, Reference};
+use mica_registry_client::Actions;
+use mica_store::{Store, StoreError};
+
+use super::transport::{Location, Target};
+use crate::failure::{CliError, Failure};
+use crate::hint;
+use crate::session::Session;
+
+/// Where indexes are kept, below the store's root.
+const INDEXES: &str = "cache/layer-index";
+
+/// An image, and the layer that was asked for.
+pub(crate) struct Looked {
+    /// The image.
+    pub(crate) image: Image,
+    /// The layer.
+    pub(crate) layer: Option<usize>,
+}
+
+impl Looked {
+    /// Returns the files: of the layer that was asked for, or of all of them.
+    pub(crate) fn tree(&self, session: &Session) -> Result<Tree<'_>, Failure> {
+        let tree = match self.layer {
+            Some(layer) => self.image.layer_tree(layer)?,
+            None => self.image.full_stack()?.tree,
+        };
+        warn(session, &tree);
+        Ok(tree)
+    }
+
+    /// Returns the merged files up to the layer that was asked for.
+    pub(crate) fn stack(&self, session: &Session) -> Result<Stack<'_>, Failure> {
+        let count = self
+            .layer
+            .map_or(self.image.layers.len(), |layer| layer + 1);
+        let stack = self.image.stack(count)?;
+        warn(session, &stack.tree);
+        Ok(stack)
+    }
+}
+
+/// Says what cannot be applied; a few lines are enough for a hostile image.
+fn warn(session: &Session, tree: &Tree<'_>) {
+    const SHOWN: usize = 5;
+    let problems = tree.problems();
+    for problem in problems.iter().take(SHOWN) {
+        session.printer.warning(&problem.escape_debug().to_string());
+    }
+    if problems.len() > SHOWN {
+        let more = problems.len() - SHOWN;
+        session
+            .printer
+            .warning(&format!("{more} more such entries"));
+    }
+}
+
+/// Opens `[TRANSPORT:]IMAGE[@LAYER]`.
+pub(crate) fn open(
+    session: &Session,
+    text: &str,
+    platform: Option<&str>,
+) -> Result<Looked, Failure> {
+    let mut target = Target::parse(text);
+    if let Some(of_layer) = target.with_layer_digest()
+        && session
+            .store()
+            .is_ok_and(|store| is_in_store(&store, &target, &of_layer))
+    {
+        target = of_layer;
+    }
+    let image = open_location(session, &target.location, platform)?;
+    let layer = target.layer.map(|layer| image.find_layer(&layer));
+    Ok(Looked {
+        layer: layer.transpose()?,
+        image,
+    })
+}
+
+/// Tells whether a name with a digest is none of the store, but is one without.
+fn is_in_store(store: &Store, target: &Target, of_layer: &Target) -> bool {
+    let is_there = |target: &Target| match &target.location {
+        Location::Name(name) => store.find(name).is_ok(),
+        _ => false,
+    };
+    !is_there(target) && is_there(of_layer)
+}
+
+/// Opens an image as a whole.
+pub(crate) fn open_image(
+    session: &Session,
+    text: &str,
+    platform: Option<&str>,
+) -> Result<Image, Failure> {
+    let Looked { image, layer } = open(session, text, platform)?;
+    match layer {
+        None => Ok(image),
+        Some(_) => {
+            let message = format!("`{text}` names a layer: this command looks at whole images");
+            Err(CliError::Arguments { message }.into())
+        }
+    }
+}
+
+fn open_location(
+    session: &Session,
+    location: &Location,
+    platform: Option<&str>,
+) -> Result<Image, Failure> {
+    let asked = session.environment.platform(platform)?;
+    let wanted = asked.clone().unwrap_or_else(Platform::host);
+    let image = match location {
+        Location::Name(name) => open_name(session, name, asked.as_ref(), &wanted)?,
+        Location::Registry(name) => open_remote(session, &name.parse()?, &wanted)?,
+        Location::Archive(path, image) => Image::of_archive(path, image.as_deref(), &wanted)?,
+        Location::Directory(path) => return Ok(Image::of_directory(path)?),
+        Location::Container(name) => container_image(session, name)?,
+    };
+    // Without a store, such as for somebody who may not write there, nothing is kept.
+    Ok(match session.store() {
+        Ok(store) => image.with_cache(IndexCache::new(store.root().join(INDEXES))),
+        Err(_) => image,
+    })
+}
+
+/// Looks in the store, then asks the registry.
+fn open_name(
+    session: &Session,
+    name: &str,
+    asked: Option<&Platform>,
+    wanted: &Platform,
+) -> Result<Image, Failure> {
+    let store = session.store()?;
+    let missing = match find_in_store(&store, name, asked) {
+        Ok(image) => return Ok(Image::of_store(name, &store, image)),
+        Err(error) => error,
+    };
+    let (StoreError::NotFound { near, .. }, Ok(reference)) = (&missing, name.parse()) else {
+        return Err(missing.into());
+    };
+    let near = near.clone();
+    open_remote(session, &reference, wanted).map_err(|failure| {
+        let not_here = format!("there is no image `{name}` in the store");
+        let hint = match hint::near_names(&near) {
+            Some(near) => format!("{not_here}; {near}"),
+            None => not_here,
+        };
+        failure.with_hint(&hint)
+    })
+}
+
+fn find_in_store(
+    store: &Store,
+    name: &str,
+    asked: Option<&Platform>,
+) -> Result<mica_store::Image, StoreError> {
+    if let Some(platform) = asked
+        && let Ok(reference) = name.parse::<Reference>()
+        && let Some(target) = store.resolve_tag(&reference)?
+    {
+        return store.image(&target, Some(platform));
+    }
+    store.find(name)
+}
+
+fn open_remote(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Image, Failure> {
+    let repository = session.registry()?.repository(reference, Actions::Pull);
+    let runtime = Arc::new(session.runtime()?);
+    Ok(Image::of_remote(repository, reference, platform, runtime)?)
+}
+
+/// Opens a container: its image's layers, and its read-write layer on top.
+fn container_image(session: &Session, name: &str) -> Result<Image, Failure> {
+    let store = session.store()?;
+    let containers = session.containers_of(store.clone())?;
+    let id = containers.find(name)?;
+    let files = containers.image_and_changes(&id)?;
+    let image = store.find(files.image.as_str())?;
+    let image = Image::of_store(name, &store, image);
+    Ok(match files.upper {
+        Some(upper) => image.with_upper(name, upper),
+        None => image,
+    })
+}

@@ -1,0 +1,186 @@
+//! Files of an image as rows of text and as data.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mica_inspect::{Entry, Kind, NodeId, Tree, shown};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A file as data: one JSON object.
+#[derive(Serialize)]
+pub(crate) struct FileRow<'a> {
+    path: String,
+    /// The path's bytes in hexadecimal, where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    r#type: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    mtime: Box<RawValue>,
+    link: Option<Cow<'a, str>>,
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<[u32; 2]>,
+    xattrs: BTreeMap<Cow<'a, str>, String>,
+    layer: usize,
+}
+
+impl<'a> FileRow<'a> {
+    /// Describes a node.
+    pub(crate) fn new(tree: &Tree<'a>, path: &[u8], id: NodeId) -> Self {
+        let entry = tree.data(id);
+        let link = tree.hard_link(id);
+        let link = link.or_else(|| {
+            entry
+                .map(|entry| &*entry.link)
+                .filter(|link| !link.is_empty())
+        });
+        let is_text = std::str::from_utf8(path).is_ok();
+        let attributes = entry.map(|entry| entry.attributes.iter());
+        let attributes = attributes.into_iter().flatten().map(|(name, value)| {
+            let hex = value.iter().map(|byte| format!("{byte:02x}"));
+            (name.to_string_lossy(), hex.collect())
+        });
+        let is_device =
+            |entry: &&Entry| matches!(entry.kind, Kind::CharacterDevice | Kind::BlockDevice);
+        Self {
+            path: shown(path),
+            path_hex: (!is_text).then(|| path.iter().map(|byte| format!("{byte:02x}")).collect()),
+            r#type: tree.kind(id).word(),
+            mode: format!("{:04o}", entry.map_or(0o755, |entry| entry.mode)),
+            uid: entry.map_or(0, |entry| entry.uid),
+            gid: entry.map_or(0, |entry| entry.gid),
+            size: entry.map_or(0, |entry| entry.size),
+            mtime: seconds(entry.map_or((0, 0), |entry| entry.modified)),
+            link: link.map(String::from_utf8_lossy),
+            digest: entry
+                .and_then(Entry::digest)
+                .map(|digest| digest.to_string()),
+            device: entry
+                .filter(is_device)
+                .map(|entry| [entry.device.0, entry.device.1]),
+            xattrs: attributes.collect(),
+            layer: tree.node(id).layer,
+        }
+    }
+
+    /// Appends the object as a line.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Seconds since 1970 as a JSON number, with as many digits as there are.
+fn seconds((seconds, nanoseconds): (i64, u32)) -> Box<RawValue> {
+    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    let sign = if total < 0 { "-" } else { "" };
+    let (whole, part) = (
+        total.unsigned_abs() / 1_000_000_000,
+        total.unsigned_abs() % 1_000_000_000,
+    );
+    let text = match part {
+        0 => format!("{sign}{whole}"),
+        part => format!("{sign}{whole}.{part:09}")
+            .trim_end_matches('0')
+            .to_owned(),
+    };
+    RawValue::from_string(text).expect("it is a number")
+}
+
+/// Describes a node as `ls -l` does.
+pub(crate) fn long_line(tree: &Tree<'_>, id: NodeId) -> String {
+    let entry = tree.data(id);
+    let kind = tree.kind(id);
+    let mode = rights(kind, entry.map_or(0o755, |entry| entry.mode));
+    let (uid, gid) = entry.map_or((0, 0), |entry| (entry.uid, entry.gid));
+    let size = match (kind, entry) {
+        (Kind::CharacterDevice | Kind::BlockDevice, Some(entry)) => {
+            format!("{}, {}", entry.device.0, entry.device.1)
+        }
+        (_, entry) => entry.map_or(0, |entry| entry.size).to_string(),
+    };
+    let seconds = entry.map_or(0, |entry| entry.modified.0);
+    let time =
+        Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d %H:%M").to_string());
+    let time = time.unwrap_or_else(|_| seconds.to_string());
+    format!("{mode} {uid:>5} {gid:>5} {size:>10} {time}")
+}
+
+/// Writes kind and permission bits as `ls` does.
+fn rights(kind: Kind, mode: u32) -> String {
+    let mut out = String::from(kind.letter());
+    let special = [(0o4000, 's', 'S'), (0o2000, 's', 'S'), (0o1000, 't', 'T')];
+    for (index, (bit, with, without)) in special.into_iter().enumerate() {
+        let bits = mode >> (6 - 3 * index);
+        out.push(if bits & 4 != 0 { 'r' } else { '-' });
+        out.push(if bits & 2 != 0 { 'w' } else { '-' });
+        out.push(match (bits & 1 != 0, mode & bit != 0) {
+            (true, true) => with,
+            (false, true) => without,
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    out
+}
+
+/// Returns a name's bytes for a terminal: an image's names may hold anything, such as sequences that
+/// change the terminal.
+pub(crate) fn printable(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    let safe = |letter: char| if letter.is_control() { '?' } else { letter };
+    text.chars().map(safe).collect()
+}
+
+/// Returns a path's bytes for people: from the root, and for a terminal without control characters.
+pub(crate) fn text_path(path: &[u8], is_terminal: bool) -> Vec<u8> {
+    let full = [b"/", path].concat();
+    match is_terminal {
+        true => printable(&full).into_bytes(),
+        false => full,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_those_of_ls() {
+        let cases = [
+            (Kind::File, 0o644, "-rw-r--r--"),
+            (Kind::Directory, 0o1777, "drwxrwxrwt"),
+            (Kind::File, 0o4755, "-rwsr-xr-x"),
+            (Kind::File, 0o6640, "-rwSr-S---"),
+            (Kind::Symlink, 0o777, "lrwxrwxrwx"),
+        ];
+        for (kind, mode, expected) in cases {
+            assert_eq!(rights(kind, mode), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn times_are_numbers() {
+        let cases = [
+            ((0, 0), "0"),
+            ((12, 500_000_000), "12.5"),
+            ((-1, 750_000_000), "-0.25"),
+            ((-3, 0), "-3"),
+            ((1, 1), "1.000000001"),
+        ];
+        for (time, expected) in cases {
+            assert_eq!(seconds(time).get(), expected);
+        }
+    }
+
+    #[test]
+    fn terminals_are_spared() {
+        assert_eq!(printable(b"a\x1b[31m\nb\xff"), "a?[31m?b\u{fffd}");
+    }
+}

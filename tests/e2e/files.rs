@@ -1,0 +1,617 @@
+//! `mica layers`, `ls`, `cat`, `find`, `du`, `file-history`, `extract`: images from everywhere.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mica_tests::{Machine, Outcome, Registry, Skip, mica, needs, repository, run};
+use serde_json::Value;
+
+const DOCKERFILE: &str = "FROM busybox\n\
+    COPY f /a/f\n\
+    RUN echo more >> /a/f && ln /a/f /a/g && ln -s ../a/g /a/s\n\
+    RUN rm /a/f && rm -r /home && mkdir -p /opt/x && head -c 100000 /dev/zero > /opt/x/zeros\n\
+    RUN chmod 600 /opt/x/zeros\n";
+
+fn built() -> Machine {
+    let machine = Machine::with_busybox();
+    machine.build("t", DOCKERFILE, &[("f", "hi\n")]);
+    machine
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    lines.lines().map(parse).collect()
+}
+
+pub(crate) fn of_a_built_image() -> Outcome {
+    let machine = built();
+    let layers = objects(&machine.ok(["layers", "--format", "json", "t"]));
+    let figures = |row: &Value| {
+        let number = |key: &str| row[key].as_u64().expect("it is a number");
+        ["size", "added", "changed", "removed", "waste"].map(number)
+    };
+    assert_eq!(layers.len(), 5);
+    assert_eq!(figures(&layers[1]), [3, 1, 0, 0, 3]);
+    assert_eq!(figures(&layers[2]), [8, 2, 1, 0, 0]);
+    assert_eq!(figures(&layers[3]), [100_000, 1, 0, 1, 100_000]);
+    assert_eq!(figures(&layers[4]), [100_000, 0, 1, 0, 0]);
+    assert_eq!(layers[1]["instruction"], "COPY f /a/f");
+    let table = machine.ok(["layers", "t"]);
+    let header: Vec<_> = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    assert_eq!(
+        header,
+        [
+            "LAYER",
+            "DIGEST",
+            "SIZE",
+            "COMPRESSED",
+            "ADDED",
+            "CHANGED",
+            "REMOVED",
+            "WASTE",
+            "INSTRUCTION"
+        ]
+    );
+    assert_eq!(machine.ok(["ls", "t", "/a"]), "g\ns");
+    assert_eq!(
+        machine.ok(["cat", "t", "/a/s", "a/g"]),
+        "hi\nmore\nhi\nmore"
+    );
+    // Removed by layer 3, so it is read from a layer below.
+    machine
+        .mica(["cat", "t", "/a/f"])
+        .fails(1, &["/a/f: no such file or directory"]);
+    assert_eq!(machine.ok(["cat", "t@1", "/a/f"]), "hi");
+    assert_eq!(machine.ok(["cat", "t@-3", "/a/f"]), "hi\nmore");
+    let digest = layers[2]["digest"].as_str().expect("it has one");
+    assert_eq!(
+        machine.ok(["cat", &format!("t@{digest}"), "/a/g"]),
+        "hi\nmore"
+    );
+    let removed = objects(&machine.ok(["find", "--type", "w", "--format", "json", "t@3"]));
+    let removed: Vec<_> = removed
+        .iter()
+        .map(|row| row["path"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(removed, ["/a/f", "/home"]);
+    let found = machine.ok([
+        "find", "--name", "z*", "--size", "+90k", "--perm", "600", "t", "/opt",
+    ]);
+    assert_eq!(found, "/opt/x/zeros");
+    assert_eq!(machine.ok(["du", "-b", "-s", "t", "/opt"]), "100000\t/opt");
+    machine
+        .mica(["cat", "t", "/opt"])
+        .fails(1, &["is a directory"]);
+    machine
+        .mica(["ls", "t@9"])
+        .fails(1, &["has no layer `9`: it has 5"]);
+    machine
+        .mica(["ls", "--recursve", "t"])
+        .fails(125, &["did you mean `--recursive`"]);
+    Ok(())
+}
+
+pub(crate) fn history_of_a_path() -> Outcome {
+    let machine = built();
+    let check = |path: &str, expected: &[(u64, &str)]| {
+        let rows = objects(&machine.ok(["file-history", "--format", "json", "t", path]));
+        let actual: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row["layer"].as_u64().unwrap_or(99),
+                    row["change"].as_str().unwrap_or(""),
+                )
+            })
+            .collect();
+        assert_eq!(actual, expected, "{path}");
+    };
+    check("/a/f", &[(1, "added"), (2, "modified"), (3, "removed")]);
+    check("/a/g", &[(2, "added")]);
+    check("opt/x/zeros", &[(3, "added"), (4, "metadata")]);
+    check("/home", &[(0, "added"), (3, "removed")]);
+    let table = machine.ok(["file-history", "t", "/a/f"]);
+    assert!(table.contains("RUN echo more >> /a/f"), "{table}");
+    machine
+        .mica(["file-history", "t", "/none"])
+        .fails(1, &["no layer of t has that path"]);
+    Ok(())
+}
+
+/// What `ls -R --format json` says, without the layer, which the same files may have elsewhere.
+fn listing(machine: &Machine, image: &str) -> Vec<Value> {
+    let mut rows = objects(&machine.ok(["ls", "-R", "--format", "json", image]));
+    for row in &mut rows {
+        row.as_object_mut()
+            .expect("it is an object")
+            .remove("layer");
+    }
+    rows
+}
+
+pub(crate) fn from_everywhere() -> Outcome {
+    let machine = built();
+    let path = |name: &str| machine.path(name).to_str().expect("UTF-8").to_owned();
+    let (docker, oci) = (path("docker.tar"), path("oci.tar"));
+    machine.ok(["save", "-o", &docker, "t"]);
+    machine.ok(["save", "--format", "oci-archive", "-o", &oci, "t"]);
+    let layout = machine.context("layout", &[]);
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(&oci)
+        .arg("-C")
+        .arg(&layout))
+    .ok();
+    run(Command::new("gzip").args(["-k", &docker])).ok();
+    let expected = listing(&machine, "t");
+    assert!(expected.len() > 50, "{expected:?}");
+    let places = [
+        format!("docker-archive:{docker}"),
+        format!("docker-archive://{docker}.gz"),
+        format!("oci-archive:{oci}"),
+        format!("oci:{}", layout.display()),
+        format!("oci:{}:t:latest", layout.display()),
+        docker.clone(),
+        layout.to_str().expect("UTF-8").to_owned(),
+    ];
+    // A store of its own: nothing can come from the other one's cache.
+    let other = Machine::new();
+    for place in &places {
+        assert_eq!(listing(&other, place), expected, "{place}");
+        assert_eq!(other.ok(["cat", place, "/a/s"]), "hi\nmore", "{place}");
+    }
+    other
+        .mica(["ls", &format!("oci:{}:none", layout.display())])
+        .fails(1, &["has no image `none`", "t:latest"]);
+    let files = path("files");
+    machine.ok(["extract", "-o", &files, "t"]);
+    let contents = |rows: &[Value]| -> BTreeMap<String, Value> {
+        let pair = |row: &Value| (row["path"].to_string(), row["digest"].clone());
+        rows.iter().map(pair).collect()
+    };
+    let unpacked = listing(&machine, &format!("dir:{files}"));
+    assert_eq!(contents(&unpacked), contents(&expected));
+    machine.ok([
+        "run",
+        "--name",
+        "look",
+        "t",
+        "sh",
+        "-c",
+        "echo new > /new; rm /a/s",
+    ]);
+    assert_eq!(machine.ok(["ls", "container:look", "/a"]), "g");
+    assert_eq!(machine.ok(["cat", "container:look", "/new"]), "new");
+    assert_eq!(
+        machine.ok(["ls", "-R", "container:look@-1"]),
+        "/a\n/a/s\n/new"
+    );
+    Ok(())
+}
+
+pub(crate) fn of_a_registry() -> Outcome {
+    let registry = Registry::open()?;
+    let machine = built();
+    let name = format!("{}/look:1", registry.address);
+    machine.ok(["tag", "t", &name]);
+    machine.ok(["push", "-q", &name]);
+    let other = Machine::new();
+    let expected = listing(&machine, "t");
+    assert_eq!(listing(&other, &name), expected);
+    assert_eq!(listing(&other, &format!("docker://{name}")), expected);
+    assert_eq!(other.ok(["cat", &format!("{name}@1"), "/a/f"]), "hi");
+    assert_eq!(other.ok(["images", "-q"]), "", "nothing was pulled");
+    // What was fetched once is known: the layers are not asked for again.
+    drop(registry);
+    let gone = other.mica(["ls", &name]);
+    gone.fails(1, &["there is no image"]);
+    Ok(())
+}
+
+fn archive(machine: &Machine, name: &str, layers: &[PathBuf]) -> Result<String, Skip> {
+    needs(&["python3"])?;
+    let out = machine.path(&format!("{name}.tar"));
+    let script = repository().join("tests/make-archive.py");
+    run(Command::new(script)
+        .arg(&out)
+        .arg(format!("{name}:latest"))
+        .args(layers))
+    .ok();
+    Ok(out.to_str().expect("UTF-8").to_owned())
+}
+
+/// The cases of the conformance pack that have one right tree: it is what is shown.
+pub(crate) fn odd_and_hostile_layers() -> Outcome {
+    let cases = repository().join("../shared/conformance/tar/cases");
+    if !cases.is_dir() {
+        return Err(Skip("../shared/conformance is not there".into()));
+    }
+    needs(&["python3"])?;
+    let machine = Machine::new();
+    let images = machine.path("images");
+    let script = repository().join("tests/make-archive.py");
+    run(Command::new(script).arg("--cases").args([&cases, &images])).ok();
+    let mut compared = 0;
+    for case in fs::read_dir(cases).expect("it is there") {
+        let case = case.expect("it can be read").path();
+        let name = case.file_name().expect("it has one").to_string_lossy();
+        let image = images.join(format!("{name}.tar"));
+        let image = image.to_str().expect("UTF-8");
+        let listed = machine.mica(["ls", "-R", "--format", "json", image]);
+        assert!(matches!(listed.code, 0 | 1), "{listed}");
+        let expected = fs::read(case.join("result.json")).expect("each case has one");
+        let expected: Value = serde_json::from_slice(&expected).expect("it is JSON");
+        if expected["expect"] == "ok" {
+            let listed = by_path(&objects(listed.ok()));
+            let mut trees = vec![&expected["tree"]];
+            trees.extend(expected["also_accepted"].as_array().into_iter().flatten());
+            let fits = trees.iter().any(|tree| is_tree(tree, &listed));
+            assert!(fits, "{name}: {listed:#?}\nexpected {:#}", expected["tree"]);
+            compared += 1;
+        }
+        if expected["expect"] == "ok" {
+            continue;
+        }
+        let out = machine.path("out");
+        let extracted = machine.mica(["extract", "-o", out.to_str().expect("UTF-8"), image]);
+        assert!(matches!(extracted.code, 0 | 1), "{extracted}");
+        let _ = fs::remove_dir_all(&out);
+    }
+    assert!(compared > 80, "only {compared} cases");
+    for escaped in ["/lc-etc", "/lc-dne", "/tmp/lc-dne"] {
+        assert!(!Path::new(escaped).exists(), "{escaped} was made");
+    }
+    Ok(())
+}
+
+/// By the names that the pack has: bytes that are no UTF-8 as `%XX`.
+fn by_path(rows: &[Value]) -> BTreeMap<String, Value> {
+    let name = |row: &Value| match row["path_hex"].as_str() {
+        None => row["path"].as_str().expect("it has one")[1..].replace('%', "%25"),
+        Some(hex) => escape(hex),
+    };
+    rows.iter().map(|row| (name(row), row.clone())).collect()
+}
+
+fn escape(hex: &str) -> String {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("it is hexadecimal");
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let chunk = |chunk: std::str::Utf8Chunk<'_>| {
+        let invalid = chunk.invalid().iter().map(|byte| format!("%{byte:02X}"));
+        chunk.valid().replace('%', "%25") + &invalid.collect::<String>()
+    };
+    bytes.utf8_chunks().map(chunk).collect()
+}
+
+fn is_tree(tree: &Value, listed: &BTreeMap<String, Value>) -> bool {
+    let tree = tree.as_object().expect("it is an object");
+    // The tree of a big case leaves files out.
+    tree.len() == listed.len()
+        && tree.iter().all(|(path, wanted)| {
+            let Some(row) = listed.get(path) else {
+                return false;
+            };
+            let digest = wanted["sha256"].as_str().map(|hex| format!("sha256:{hex}"));
+            ["type", "mode", "uid", "gid", "size"]
+                .iter()
+                .all(|key| wanted[key].is_null() || wanted[key] == row[key])
+                && digest.is_none_or(|digest| row["digest"] == digest)
+                && (wanted["dev"].is_null() || wanted["dev"] == row["device"])
+        })
+}
+
+/// Every file of a directory as the listing has it.
+fn walk(root: &Path, directory: &Path, out: &mut BTreeMap<Vec<u8>, String>) {
+    for entry in fs::read_dir(directory).expect("it can be read") {
+        let path = entry.expect("it can be read").path();
+        let stat = path.symlink_metadata().expect("it is there");
+        let kind = stat.file_type();
+        let word = match () {
+            () if kind.is_dir() => "dir",
+            () if kind.is_symlink() => "symlink",
+            () if kind.is_fifo() => "fifo",
+            () if kind.is_char_device() => "char",
+            () if kind.is_block_device() => "block",
+            () => "file",
+        };
+        let size = if kind.is_file() { stat.len() } else { 0 };
+        let link = match kind.is_symlink() {
+            true => fs::read_link(&path)
+                .expect("it is a link")
+                .to_string_lossy()
+                .into_owned(),
+            false => String::new(),
+        };
+        let name = path
+            .strip_prefix(root)
+            .expect("it is below")
+            .as_os_str()
+            .as_bytes();
+        let line = format!(
+            "{word} {:04o} {} {} {size} {} {link}",
+            stat.mode() & 0o7777,
+            stat.uid(),
+            stat.gid(),
+            stat.mtime()
+        );
+        out.insert(name.to_vec(), line);
+        if kind.is_dir() {
+            walk(root, &path, out);
+        }
+    }
+}
+
+fn listed(machine: &Machine, image: &str) -> BTreeMap<Vec<u8>, String> {
+    let rows = objects(&machine.ok(["ls", "-R", "--format", "json", image]));
+    let line = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let link = if row["type"] == "symlink" {
+            text("link")
+        } else {
+            String::new()
+        };
+        let seconds = row["mtime"].as_f64().expect("it is a number").floor();
+        let path = match row["path_hex"].as_str() {
+            None => text("path").into_bytes()[1..].to_vec(),
+            Some(hex) => (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+                .collect(),
+        };
+        let line = format!(
+            "{} {} {} {} {} {seconds} {link}",
+            text("type"),
+            text("mode"),
+            row["uid"],
+            row["gid"],
+            row["size"]
+        );
+        (path, line)
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Layers by hand, in shell: one script a layer, run where the layer is made.
+const BY_HAND: &[&str] = &[
+    "mkdir -p d/sub e/f; echo 1 > d/a; echo 2 > d/sub/b; echo 3 > e/f/c; ln d/a hard; ln -s /d/sub link; mkfifo pipe; mknod null c 1 3; chmod 4755 d/a; chown 7:8 e",
+    "mkdir d e; touch d/.wh.sub e/.wh..wh..opq; echo 4 > e/new",
+    "mkdir -p d/sub; echo 5 > d/sub/again; printf x > \"$(printf 'n\\351\\377')\"; chmod 700 d; touch .wh.pipe",
+    "mkdir d; touch d/.wh.a; echo moved > hard; mkdir e; ln -s ../d e/up",
+];
+
+fn hand_made(machine: &Machine) -> Vec<PathBuf> {
+    let make = |(number, script): (usize, &&str)| {
+        let directory = machine.context(&format!("layer{number}"), &[]);
+        let layer = machine.path(&format!("layer{number}.tar"));
+        run(Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(&directory))
+        .ok();
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(&directory)
+            .arg("-cf")
+            .arg(&layer)
+            .arg("."))
+        .ok();
+        layer
+    };
+    BY_HAND.iter().enumerate().map(make).collect()
+}
+
+/// An OCI layout of layers by umoci, and the tree that umoci unpacks it to.
+fn umoci_image(machine: &Machine, name: &str, layers: &[PathBuf]) -> String {
+    let layout = machine.path(name);
+    let layout = layout.to_str().expect("UTF-8");
+    let image = format!("{layout}:it");
+    let umoci = |arguments: &[&str]| run(Command::new("umoci").args(arguments)).ok().to_owned();
+    umoci(&["init", "--layout", layout]);
+    umoci(&["new", "--image", &image]);
+    for layer in layers {
+        umoci(&[
+            "raw",
+            "add-layer",
+            "--image",
+            &image,
+            layer.to_str().expect("UTF-8"),
+        ]);
+    }
+    image
+}
+
+fn check_unpacked(machine: &Machine, image: &str) {
+    let bundle = machine.path("bundle");
+    run(Command::new("umoci")
+        .args(["unpack", "--image", image])
+        .arg(&bundle))
+    .ok();
+    let root = bundle.join("rootfs");
+    let mut expected = BTreeMap::new();
+    walk(&root, &root, &mut expected);
+    let actual = listed(machine, &format!("oci:{image}"));
+    let differs = |path: &&Vec<u8>| actual.get(*path) != expected.get(*path);
+    let paths = actual.keys().chain(expected.keys()).filter(differs);
+    for path in paths {
+        panic!(
+            "{image}: {}: {:?}, by umoci {:?}",
+            path.escape_ascii(),
+            actual.get(path),
+            expected.get(path)
+        );
+    }
+    fs::remove_dir_all(bundle).expect("it was made");
+}
+
+pub(crate) fn trees_are_those_of_umoci() -> Outcome {
+    needs(&["umoci", "tar"])?;
+    let machine = built();
+    let saved = machine.path("saved.tar");
+    machine.ok([
+        "save",
+        "--format",
+        "oci-archive",
+        "-o",
+        saved.to_str().expect("UTF-8"),
+        "t",
+    ]);
+    let layout = machine.context("saved", &[]);
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(&saved)
+        .arg("-C")
+        .arg(&layout))
+    .ok();
+    check_unpacked(&machine, &format!("{}:latest", layout.display()));
+    let layers = hand_made(&machine);
+    for count in 1..=layers.len() {
+        let image = umoci_image(&machine, &format!("hand{count}"), &layers[..count]);
+        check_unpacked(&machine, &image);
+    }
+    Ok(())
+}
+
+pub(crate) fn trees_of_buildah() -> Outcome {
+    needs(&["umoci", "buildah"])?;
+    let machine = Machine::new();
+    let storage = machine.path("storage");
+    let buildah = |arguments: &[&str]| {
+        let mut command = Command::new("buildah");
+        command
+            .arg("--root")
+            .arg(storage.join("root"))
+            .arg("--runroot")
+            .arg(storage.join("run"));
+        command.args(["--storage-driver", "vfs"]).args(arguments);
+        run(&mut command).ok().to_owned()
+    };
+    let context = machine.context("files", &[("one", "1"), ("sub/two", "2")]);
+    let context = context.to_str().expect("UTF-8");
+    let base = buildah(&["from", "scratch"]);
+    buildah(&["copy", &base, context, "/data"]);
+    buildah(&["commit", "-q", "--rm", &base, "base"]);
+    let second = buildah(&["from", "--pull-never", "localhost/base"]);
+    let root = buildah(&["mount", &second]);
+    let script =
+        "rm -r data/sub; mkdir data/sub; echo 3 > data/sub/three; ln data/one link; chmod 711 data";
+    run(Command::new("sh").args(["-ec", script]).current_dir(&root)).ok();
+    let layout = machine.path("by-buildah");
+    let target = format!("oci:{}:it", layout.display());
+    buildah(&["umount", &second]);
+    buildah(&["commit", "-q", "--rm", &second, &target]);
+    buildah(&["rmi", "-a", "-f"]);
+    check_unpacked(&machine, &format!("{}:it", layout.display()));
+    Ok(())
+}
+
+pub(crate) fn three_hundred_layers() -> Outcome {
+    needs(&["python3"])?;
+    let machine = Machine::new();
+    let directory = machine.context("layers", &[]);
+    let script = "import io, sys, tarfile\n\
+        for n in range(300):\n\
+        \x20   with tarfile.open('%s/%d' % (sys.argv[1], n), 'w') as out:\n\
+        \x20       for name, text in ('n', '%d' % n), ('f%d' % n, 'x'), ('.wh.f%d' % (n - 1), ''):\n\
+        \x20           member = tarfile.TarInfo(name); member.size = len(text)\n\
+        \x20           out.addfile(member, io.BytesIO(text.encode()))\n";
+    run(Command::new("python3").args(["-c", script]).arg(&directory)).ok();
+    let layers = (0..300).map(|number: u32| directory.join(number.to_string()));
+    let layers: Vec<_> = layers.collect();
+    let image = archive(&machine, "high", &layers)?;
+    assert_eq!(
+        machine
+            .ok(["layers", "--format", "{{.layer}}", &image])
+            .lines()
+            .count(),
+        300
+    );
+    assert_eq!(machine.ok(["ls", &image]), "f299\nn");
+    assert_eq!(machine.ok(["cat", &image, "/n"]), "299");
+    assert_eq!(machine.ok(["cat", &format!("{image}@150"), "/n"]), "150");
+    let history = machine.ok([
+        "file-history",
+        "--format",
+        "{{.layer}} {{.change}}",
+        &image,
+        "/f7",
+    ]);
+    assert_eq!(history, "7 added\n8 removed");
+    Ok(())
+}
+
+/// Runs a command; returns the most memory that it had in KiB, and its processor time.
+fn usage(command: &Command) -> (u64, Duration) {
+    let script = "import resource, subprocess, sys\n\
+        subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n\
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)\n\
+        print(used.ru_maxrss, used.ru_utime + used.ru_stime)";
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", script])
+        .arg(command.get_program())
+        .args(command.get_args());
+    let finished = run(&mut python);
+    let (memory, time) = finished
+        .ok()
+        .split_once(' ')
+        .expect("there are two numbers");
+    let time = Duration::from_secs_f64(time.parse().expect("it is a number"));
+    (memory.parse().expect("it is a number"), time)
+}
+
+/// A gigabyte of zeros in a layer.
+const ZEROS: &str = "import gzip, io, sys, tarfile\n\
+    header = tarfile.TarInfo('zeros'); header.size = 1 << 30\n\
+    block = gzip.compress(bytes(16 << 20), 1)\n\
+    with open(sys.argv[1], 'wb') as out:\n\
+    \x20   out.write(gzip.compress(header.tobuf()))\n\
+    \x20   for _ in range(64): out.write(block)\n\
+    \x20   out.write(gzip.compress(bytes(1024)))\n";
+
+pub(crate) fn a_gigabyte_of_zeros() -> Outcome {
+    needs(&["python3"])?;
+    let machine = Machine::new();
+    let layer = machine.path("zeros.tar.gz");
+    run(Command::new("python3").args(["-c", ZEROS]).arg(&layer)).ok();
+    let store = archive(&machine, "zeros", &[layer])?;
+    let (memory, _) = usage(&machine.command(["layers", &store]));
+    assert!(memory < 64 << 10, "{memory} KiB");
+    let (memory, _) = usage(&machine.command(["cat", &store, "/zeros"]));
+    assert!(memory < 64 << 10, "{memory} KiB");
+    assert_eq!(
+        machine.ok(["du", "-b", "-s", &store]),
+        format!("{}\t/", 1u64 << 30)
+    );
+    Ok(())
+}
+
+/// Fifty thousand files are listed in a tenth of a second once their layer is known.
+pub(crate) fn fifty_thousand_files() -> Outcome {
+    needs(&["python3"])?;
+    let machine = Machine::new();
+    let layer = machine.path("many.tar");
+    let script = "import sys, tarfile\n\
+        with tarfile.open(sys.argv[1], 'w') as out:\n\
+        \x20   for n in range(50000):\n\
+        \x20       out.addfile(tarfile.TarInfo('d%d/some-file-%d' % (n % 200, n)))\n";
+    run(Command::new("python3").args(["-c", script]).arg(&layer)).ok();
+    let image = archive(&machine, "files", &[layer])?;
+    let arguments = ["ls", "-R", "--format", "json", &image];
+    assert_eq!(machine.ok(arguments).lines().count(), 50_200);
+    // Of the processor, not of the clock: other tests run at the same time.
+    let times = (0..3).map(|_| usage(&machine.command(arguments)).1);
+    let best = times.min().unwrap_or_default();
+    let is_optimised = !mica().to_string_lossy().contains("/debug/");
+    let limit = Duration::from_millis(if is_optimised { 100 } else { 4000 });
+    assert!(best < limit, "{best:?}");
+    Ok(())
+}
