@@ -24,6 +24,7 @@ mod platforms;
 mod progress;
 mod quickstart;
 mod registry;
+mod review;
 mod run_options;
 mod scheduling;
 mod shared_stores;
@@ -34,6 +35,7 @@ mod sources;
 mod store;
 mod structure;
 mod terminal;
+mod trees;
 mod why;
 
 use mica_tests::{Test, host_leftovers, run_tests, settles_to};
@@ -79,9 +81,12 @@ const TESTS: &[Test] = tests! {
     archives: save_and_load, docker_loads, podman_loads;
     terminal: run_it, exec_it, progress, shell_it;
     files: of_a_built_image, history_of_a_path, from_everywhere, of_a_registry, odd_and_hostile_layers,
-        trees_are_those_of_umoci, trees_of_buildah, three_hundred_layers, a_gigabyte_of_zeros,
+        three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
+    review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
+        bills_of_materials, a_page_of_its_own;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
+    trees: are_those_of_umoci, of_buildah_are_those_of_umoci;
     kill: builds, pulls_and_pushes;
     checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,
         explained_paths, frontends;

@@ -7,6 +7,7 @@ use mica_store::{ImageSet, Store};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
+use crate::look;
 use crate::progress::{Direction, TransferProgress, Verbosity};
 use crate::session::Session;
 
@@ -16,6 +17,16 @@ pub(crate) struct PushArgs {
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
+    /// Look for secrets first, and push nothing when there are any
+    #[arg(long)]
+    leak_gate: bool,
+    /// A value that must not be pushed: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(
+        long,
+        requires = "leak_gate",
+        value_name = "id=NAME[,src=FILE|,env=VARIABLE]"
+    )]
+    secret: Vec<String>,
     /// The image
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
@@ -31,6 +42,10 @@ pub(crate) fn run(args: &PushArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let _held = store.hold()?;
     let image = store.find(&args.name)?;
+    if args.leak_gate {
+        let looked = look::store_image(&store, &args.name, &image);
+        super::secrets::gate(session, &looked, &args.secret)?;
+    }
     let verbosity = if args.quiet {
         Verbosity::Quiet
     } else {

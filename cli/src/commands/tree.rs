@@ -9,8 +9,8 @@ use super::volume::VolumeCommand;
 use super::{
     attach, build, builds, cat, commit, completion, cp, create, diff, du, exec, extract,
     file_history, find, history, images, import, info, inspect, layers, load, login, logout, logs,
-    ls, pause, port, ps, pull, push, rename, rm, rmi, run, save, shell, start, stats, stop, tag,
-    top, version, volume, wait, why,
+    ls, pause, port, ps, pull, push, rename, report, rm, rmi, run, save, sbom, secrets, shell,
+    start, stats, stop, tag, top, version, volume, wait, waste, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     /// Create a new container
     Create(Box<create::CreateArgs>),
-    /// Inspect changes to files or directories on a container's filesystem
+    /// Inspect changes to files or directories on a container's filesystem, or compare two images
     Diff(diff::DiffArgs),
     /// Show how much space the files of an image take
     Du(du::DuArgs),
@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Port(port::PortArgs),
     /// Rename a container
     Rename(rename::RenameArgs),
+    /// Write a page about an image
+    Report(report::ReportArgs),
     /// Restart one or more containers
     Restart(stop::StopArgs),
     /// Remove one or more containers
@@ -133,6 +135,10 @@ pub(crate) enum Command {
     Rmi(rmi::RmiArgs),
     /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(save::SaveArgs),
+    /// List the packages of an image as a bill of materials
+    Sbom(sbom::SbomArgs),
+    /// Look for secrets in an image
+    Secrets(secrets::SecretsArgs),
     /// Start one or more stopped containers
     Start(start::StartArgs),
     /// Display resource usage statistics of containers
@@ -147,6 +153,8 @@ pub(crate) enum Command {
     Unpause(pause::PauseArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(wait::WaitArgs),
+    /// Show what of an image could be left out
+    Waste(waste::WasteArgs),
 }
 
 impl Command {
@@ -194,10 +202,13 @@ impl Command {
             Self::Pause(args) => pause::pause(args, session),
             Self::Port(args) => port::run(args, session),
             Self::Rename(args) => rename::run(args, session),
+            Self::Report(args) => report::run(args, session),
             Self::Restart(args) => stop::restart(args, session),
             Self::Rm(args) => rm::run(args, session),
             Self::Rmi(args) => rmi::run(args, session),
             Self::Save(args) => save::run(args, session),
+            Self::Sbom(args) => sbom::run(args, session),
+            Self::Secrets(args) => secrets::run(args, session),
             Self::Start(args) => start::run(args, session),
             Self::Stats(args) => stats::run(args, session),
             Self::Stop(args) => stop::stop(args, session),
@@ -205,6 +216,7 @@ impl Command {
             Self::Top(args) => top::run(args, session),
             Self::Unpause(args) => pause::unpause(args, session),
             Self::Wait(args) => wait::run(args, session),
+            Self::Waste(args) => waste::run(args, session),
         }
     }
 }

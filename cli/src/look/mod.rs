@@ -4,5 +4,5 @@ mod open;
 mod rows;
 mod transport;
 
-pub(crate) use open::{open, open_image};
+pub(crate) use open::{Looked, open, open_image, store_image};
 pub(crate) use rows::{FileRow, long_line, printable, text_path};

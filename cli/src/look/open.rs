@@ -123,9 +123,18 @@ fn open_location(
     };
     // Without a store, such as for somebody who may not write there, nothing is kept.
     Ok(match session.store() {
-        Ok(store) => image.with_cache(IndexCache::new(store.root().join(INDEXES))),
+        Ok(store) => with_cache(image, &store),
         Err(_) => image,
     })
+}
+
+fn with_cache(image: Image, store: &Store) -> Image {
+    image.with_cache(IndexCache::new(store.root().join(INDEXES)))
+}
+
+/// Looks into an image of the store that was found already.
+pub(crate) fn store_image(store: &Store, name: &str, image: &mica_store::Image) -> Image {
+    with_cache(Image::of_store(name, store, image.clone()), store)
 }
 
 /// Looks in the store, then asks the registry.

@@ -1,0 +1,86 @@
+//! `mica sbom`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use mica_inspect::Materials;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::failure::{CliError, Outcome};
+use crate::look;
+use crate::session::Session;
+
+/// List the packages of an image as a bill of materials
+#[derive(Args, Debug)]
+pub(crate) struct SbomArgs {
+    /// The document's format
+    #[arg(long, value_enum, default_value = "spdx-json")]
+    format: Format,
+    /// Write to a file, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Choose a platform of an image that has several
+    #[arg(long)]
+    platform: Option<String>,
+    /// The image
+    image: String,
+}
+
+/// Formats of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// SPDX 2.3
+    #[value(name = "spdx-json", alias = "spdx")]
+    Spdx,
+    /// CycloneDX 1.6
+    #[value(name = "cyclonedx-json", alias = "cyclonedx")]
+    CycloneDx,
+    /// The packages alone
+    Json,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &SbomArgs, session: &Session) -> Outcome {
+    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let stack = image.full_stack()?;
+    let packages = image.packages(&stack)?;
+    let distribution = image.distribution(&stack)?;
+    let materials = Materials {
+        image: &image,
+        packages: &packages,
+        distribution: distribution.as_ref(),
+    };
+    let document = match args.format {
+        Format::Spdx => materials.spdx(),
+        Format::CycloneDx => materials.cyclonedx(),
+        Format::Json => packages
+            .iter()
+            .map(|package| {
+                json!({
+                    "type": package.ecosystem.word(),
+                    "name": package.name,
+                    "version": package.version,
+                    "architecture": package.architecture,
+                    "license": package.license,
+                    "path": format!("/{}", package.path),
+                    "layer": package.layer,
+                })
+            })
+            .collect(),
+    };
+    let text = format!("{document:#}\n");
+    match &args.output {
+        None => session.printer.data(text)?,
+        Some(path) => super::save::save_to(path, |out| {
+            let written = out.write_all(text.as_bytes());
+            Ok(written.map_err(|source| CliError::File {
+                action: "write",
+                path: path.clone(),
+                source,
+            })?)
+        })?,
+    }
+    Ok(Exit::Success)
+}

