@@ -205,7 +205,7 @@ fn read(form: Form, content: &mut dyn Read) -> io::Result<Vec<Package>> {
 
 impl Package {
     /// Makes a package that is not placed yet; `None` without a name or version.
-    fn new(ecosystem: Ecosystem, name: &str, version: &str) -> Option<Self> {
+    pub(crate) fn new(ecosystem: Ecosystem, name: &str, version: &str) -> Option<Self> {
         let is_whole = !name.is_empty() && !version.is_empty();
         is_whole.then(|| Self {
             ecosystem,

@@ -101,8 +101,8 @@ mod tests {
             width: 600.0,
             height: 400.0,
         };
-        let sizes = [600, 600, 400, 300, 200, 200, 100];
-        let parts = treemap(&sizes, all);
+        let sizes: [u32; 7] = [600, 600, 400, 300, 200, 200, 100];
+        let parts = treemap(&sizes.map(u64::from), all);
         assert_eq!(parts.len(), sizes.len());
         for (part, size) in parts.iter().zip(sizes) {
             let expected = f64::from(size) * 100.0;

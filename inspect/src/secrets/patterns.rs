@@ -87,6 +87,9 @@ const VALUE_ENTROPY: f64 = 3.0;
 /// Shorter values are not told from words.
 const SHORTEST_VALUE: usize = 12;
 
+/// More letters of a value are not looked at: a file may be one long line of names and values.
+const LONGEST_VALUE: usize = 512;
+
 /// Names before a value that is a secret.
 const NAMES: &[&str] = &[
     "password",
@@ -176,26 +179,22 @@ pub(super) fn is_settings_file(path: &[u8]) -> bool {
 pub(super) fn assignments(text: &str) -> Vec<(usize, String, String)> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices(['=', ':']) {
-        let name_start = text[..at].rfind(|letter: char| !is_name(letter));
-        let name = &text[name_start.map_or(0, |start| start + 1).min(at)..at];
-        let name = match name.is_empty() {
-            // `"name": "value"`
-            true => text[..at]
-                .trim_end_matches(['"', '\'', ' '])
-                .rsplit(|l: char| !is_name(l))
-                .next(),
-            false => Some(name),
-        };
+        // Also of `"name": "value"`.
+        let before = text[..at].trim_end_matches(['"', '\'', ' ']);
+        let name = before.rsplit(|letter: char| !is_name(letter)).next();
         let name = name.unwrap_or_default();
         let lower = name.to_ascii_lowercase();
         if !NAMES.iter().any(|secret| lower.contains(secret)) {
             continue;
         }
         let rest = text[at + 1..].trim_start_matches([' ', '"', '\'']);
-        let end = rest.find(|letter: char| {
-            letter.is_whitespace() || matches!(letter, '"' | '\'' | ',' | ';' | '&')
-        });
-        let value = &rest[..end.unwrap_or(rest.len())];
+        let is_end = |(count, (_, letter)): &(usize, (usize, char))| {
+            *count == LONGEST_VALUE
+                || letter.is_whitespace()
+                || matches!(letter, '"' | '\'' | ',' | ';' | '&')
+        };
+        let end = rest.char_indices().enumerate().find(is_end);
+        let value = &rest[..end.map_or(rest.len(), |(_, (at, _))| at)];
         let is_reference = value.starts_with(['$', '<', '{', '/', '%']);
         if value.len() >= SHORTEST_VALUE
             && !is_reference

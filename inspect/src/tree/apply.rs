@@ -162,17 +162,12 @@ impl Apply<'_, '_> {
 
     /// Puts something new at a name, in place of what was there.
     fn put(&mut self, place: NodeId, name: &[u8], data: EntryId, origin: EntryId) {
-        let former = self.tree.node(place).children.get(name).copied();
-        let before = former.and_then(|former| self.tree.node(former).data);
-        if let Some(former) = former {
+        if let Some(former) = self.tree.node(place).children.get(name).copied() {
             self.remove_noted(former);
         }
         let node = self.insert(place, name, Some(data), Some(origin));
-        let kind = match former {
-            Some(_) => ChangeKind::Changed,
-            None => ChangeKind::Added,
-        };
-        self.note(node, before, Some(data), kind);
+        // After the removal of what lower layers had there, that makes a change.
+        self.note(node, None, Some(data), ChangeKind::Added);
     }
 
     fn insert(
