@@ -10,6 +10,7 @@ mod host;
 mod machine;
 mod peers;
 mod runner;
+mod s3;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
 mod web;
@@ -21,6 +22,7 @@ pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};
 pub use peers::{Registry, base_images, needs};
 pub use runner::{Outcome, Skip, Test, run_tests};
+pub use s3::S3Server;
 #[cfg(target_arch = "x86_64")]
 pub use tracer::{Fault, Traced, trace};
 pub use web::{Page, WebServer};
