@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::{Descriptor, Reference};
 
@@ -25,6 +25,28 @@ pub trait Fetch: Sync {
         &self,
         descriptor: &Descriptor,
     ) -> impl Future<Output = Result<BlobReader, ContractError>> + Send;
+
+    /// Opens the content from a byte on. Who asks verifies the whole, as a part shows nothing.
+    ///
+    /// A source that cannot begin in the middle reads the start and drops it.
+    fn fetch_from(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> impl Future<Output = Result<BlobReader, ContractError>> + Send {
+        async move {
+            let mut content = self.fetch(descriptor).await?;
+            let mut start = (&mut content).take(offset);
+            tokio::io::copy(&mut start, &mut tokio::io::sink()).await?;
+            Ok(content)
+        }
+    }
+
+    /// Says that the content handed out last was not what the descriptor says. Tells whether
+    /// there is another copy, which the next call hands out.
+    fn distrust(&self, _descriptor: &Descriptor) -> bool {
+        false
+    }
 }
 
 /// A place that content can be put into.
@@ -41,6 +63,19 @@ pub trait Push: Sync {
         descriptor: &Descriptor,
         content: BlobReader,
     ) -> impl Future<Output = Result<(), ContractError>> + Send;
+
+    /// As [`push`](Self::push), of content that can be opened again at any byte: an
+    /// implementation that is interrupted goes on from there.
+    fn push_from<S: Fetch>(
+        &self,
+        descriptor: &Descriptor,
+        source: &S,
+    ) -> impl Future<Output = Result<(), ContractError>> + Send {
+        async move {
+            let content = source.fetch(descriptor).await?;
+            self.push(descriptor, content).await
+        }
+    }
 }
 
 /// A source of names.

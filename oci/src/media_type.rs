@@ -76,6 +76,11 @@ impl MediaType {
         *self == Self::OCI_INDEX || *self == Self::DOCKER_INDEX
     }
 
+    /// Tells whether this is an image's configuration, of either family.
+    pub fn is_image_config(&self) -> bool {
+        *self == Self::OCI_CONFIG || *self == Self::DOCKER_CONFIG
+    }
+
     /// Returns how the layer is compressed; `None` when this is no layer that can be unpacked.
     pub fn layer_compression(&self) -> Option<Compression> {
         let text = self.as_str();

@@ -27,6 +27,9 @@ use mica_oci::Reference;
 
 pub use install::ArchivedImage;
 pub use layout::save_layout;
+
+pub(crate) use contents::Contents;
+pub(crate) use load::IMAGE_NAME;
 pub use load::{load, load_directory, load_file};
 pub use look::Archive;
 pub use save::save;

@@ -20,6 +20,16 @@ impl Store {
         paths.any(|path| path.exists())
     }
 
+    /// Returns the size of a blob in bytes; `None` when it is not in the store.
+    pub fn find_blob(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let path = self.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).at("read", &path),
+        }
+    }
+
     /// Returns where a blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         let own = self.own_blob_path(digest);

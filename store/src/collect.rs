@@ -149,7 +149,7 @@ impl Store {
             }
         }
         for diff_id in &marked.diff_ids {
-            if let Some(compressed) = self.known_compressed(diff_id, crate::Codec::GZIP)? {
+            if let Some(compressed) = self.known_compressed(diff_id)? {
                 marked.blobs.insert(compressed.digest);
             }
         }
@@ -171,13 +171,17 @@ impl Store {
             return Ok(());
         }
         let manifest: Document<Manifest> = self.read_document(target)?;
-        let config: Document<ImageConfig> = self.read_document(&manifest.value().config)?;
-        marked.images.insert(config.digest().clone());
-        marked.blobs.insert(config.digest().clone());
         let layers = &manifest.value().layers;
         marked
             .blobs
             .extend(layers.iter().map(|layer| layer.digest.clone()));
+        marked.blobs.insert(manifest.value().config.digest.clone());
+        if !manifest.value().config.media_type.is_image_config() {
+            // An artifact, which has no layers to unpack.
+            return Ok(());
+        }
+        let config: Document<ImageConfig> = self.read_document(&manifest.value().config)?;
+        marked.images.insert(config.digest().clone());
         let mut chain = None;
         for diff_id in &config.value().rootfs.diff_ids {
             let next = ChainId::extend(chain.as_ref(), diff_id);

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use mica_oci::{Descriptor, DiffId, Hasher, MediaType, Verified};
+use mica_oci::{Compression, Descriptor, DiffId, Document, Hasher, Manifest, MediaType, Verified};
 
 use crate::blobs::copy;
 use crate::compress::{BlockWriter, Codec};
 use crate::error::At;
 use crate::layer::{Decompressed, Rewrite};
-use crate::{Layer, Limits, Store, StoreError};
+use crate::{Image, Layer, Limits, Store, StoreError};
 
 /// Kind of the records that say which blob a layer was compressed to: diff ID, and the codec where
 /// it is not the usual one, to descriptor.
@@ -25,19 +25,14 @@ enum Source<'a> {
 }
 
 impl Store {
-    /// Returns the blob of a layer that was made here: the one made before, or a new one.
+    /// Returns the gzip blob of a layer that was made here: the one made before, or a new one.
     ///
     /// # Errors
     /// [`StoreError::LayerChanged`] when the layer's files are no longer those of its diff ID.
-    pub fn compressed(
-        &self,
-        layer: &Layer,
-        diff_id: &DiffId,
-        codec: Codec,
-    ) -> Result<Descriptor, StoreError> {
-        match self.known_blob(diff_id, codec)? {
+    pub fn compressed(&self, layer: &Layer, diff_id: &DiffId) -> Result<Descriptor, StoreError> {
+        match self.known_blob(diff_id, Codec::GZIP)? {
             Some(known) => Ok(known),
-            None => self.compress(diff_id, codec, Source::Files(layer)),
+            None => self.compress(diff_id, Codec::GZIP, Source::Files(layer)),
         }
     }
 
@@ -60,7 +55,7 @@ impl Store {
     }
 
     /// Returns a blob of the same layer in another compression. The tar stream is verified.
-    pub fn recompressed(
+    pub(crate) fn recompressed(
         &self,
         blob: &Descriptor,
         diff_id: &DiffId,
@@ -87,15 +82,9 @@ impl Store {
         Ok((diff_id, descriptor))
     }
 
-    /// Returns what a layer was compressed to, should it have been; the blob may be gone.
-    pub fn known_compressed(
-        &self,
-        diff_id: &DiffId,
-        codec: Codec,
-    ) -> Result<Option<Descriptor>, StoreError> {
-        let key = format!("{}{}", diff_id.0, codec.suffix());
-        let value = self.records().get(COMPRESSED, &key)?;
-        Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
+    /// Returns what a layer was compressed to as usual, should it have been; the blob may be gone.
+    pub fn known_compressed(&self, diff_id: &DiffId) -> Result<Option<Descriptor>, StoreError> {
+        self.noted_blob(diff_id, Codec::GZIP)
     }
 
     pub(crate) fn known_blob(
@@ -103,8 +92,14 @@ impl Store {
         diff_id: &DiffId,
         codec: Codec,
     ) -> Result<Option<Descriptor>, StoreError> {
-        let noted = self.known_compressed(diff_id, codec)?;
+        let noted = self.noted_blob(diff_id, codec)?;
         Ok(noted.filter(|known| self.has_blob(&known.digest)))
+    }
+
+    fn noted_blob(&self, diff_id: &DiffId, codec: Codec) -> Result<Option<Descriptor>, StoreError> {
+        let key = format!("{}{}", diff_id.0, codec.suffix());
+        let value = self.records().get(COMPRESSED, &key)?;
+        Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
     }
 
     /// Notes what a layer is when it is compressed as usual; the blob may be elsewhere.
@@ -121,6 +116,40 @@ impl Store {
         let key = format!("{}{}", diff_id.0, codec.suffix());
         let value = serde_json::json!(blob).to_string();
         self.records().put(COMPRESSED, &key, &value)
+    }
+
+    /// Returns an image's manifest as it leaves the store: layers that were made here are
+    /// compressed, which is done once.
+    pub fn outgoing(&self, image: &Image) -> Result<Document<Manifest>, StoreError> {
+        let layers = &image.manifest.value().layers;
+        let diff_ids = &image.config.value().rootfs.diff_ids;
+        let outgoing = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
+            if layer.media_type.layer_compression() != Some(Compression::None) {
+                return Ok(layer.clone());
+            }
+            Ok(like(
+                layer,
+                self.compressed_by_diff_id(diff_id, Codec::GZIP)?,
+            ))
+        });
+        let outgoing = outgoing.collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(with_layers(&image.manifest, outgoing))
+    }
+
+    /// Tells whether [`outgoing`](Self::outgoing) has nothing to compress.
+    pub fn is_outgoing_known(&self, target: &Descriptor) -> Result<bool, StoreError> {
+        let Ok(image) = self.image(target, None) else {
+            return Ok(false);
+        };
+        let layers = &image.manifest.value().layers;
+        for (layer, diff_id) in layers.iter().zip(&image.config.value().rootfs.diff_ids) {
+            if layer.media_type.layer_compression() == Some(Compression::None)
+                && self.known_compressed(diff_id)?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn compress(
@@ -179,6 +208,32 @@ impl Store {
         let media_type = MediaType::layer(codec.compression());
         Ok((diff_id, Descriptor::new(media_type, digest, size)))
     }
+}
+
+/// Docker's manifests list docker's media types.
+pub(crate) fn like(layer: &Descriptor, outgoing: Descriptor) -> Descriptor {
+    if layer.media_type != MediaType::DOCKER_LAYER {
+        return outgoing;
+    }
+    Descriptor {
+        media_type: MediaType::DOCKER_LAYER_GZIP,
+        ..outgoing
+    }
+}
+
+/// Keeps the very bytes when no layer differs.
+pub(crate) fn with_layers(
+    manifest: &Document<Manifest>,
+    layers: Vec<Descriptor>,
+) -> Document<Manifest> {
+    if manifest.value().layers == layers {
+        return manifest.clone();
+    }
+    let value = Manifest {
+        layers,
+        ..manifest.value().clone()
+    };
+    Document::encode(manifest.descriptor().media_type.clone(), value)
 }
 
 /// A writer whose content is hashed on its way.

@@ -74,6 +74,10 @@ impl Store {
             return Ok(false);
         }
         let manifest: Document<Manifest> = self.read_document(target)?;
+        if !manifest.value().config.media_type.is_image_config() {
+            // An artifact has no layers that are unpacked; its blobs were synced as they came.
+            return Ok(false);
+        }
         let config: Document<ImageConfig> = self.read_document(&manifest.value().config)?;
         let mut chain = None;
         for diff_id in &config.value().rootfs.diff_ids {

@@ -203,40 +203,13 @@ impl Store {
         })
     }
 
-    /// Returns a set with plain layers compressed, as registries want them. Images without plain
-    /// layers stay as they are, and so does an index of such.
-    pub fn compressed_set(&self, set: &ImageSet) -> Result<ImageSet, StoreError> {
-        let form = ExportForm {
-            codec: Codec::GZIP,
-            existing: ExistingLayers::Keep,
-            latest: None,
-            media_types: MediaTypes::Oci,
-        };
-        let mut images = Vec::with_capacity(set.images.len());
-        for image in &set.images {
-            images.push(match is_plain(image) {
-                true => self.export_image(image, 0, &form, &BTreeMap::new())?,
-                false => image.clone(),
-            });
+    /// Returns what is pushed of what a name stands for. Of an index that was pulled, most
+    /// platforms never were here: then it is the image for this host's platform.
+    pub fn outgoing_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
+        match self.image_set(target) {
+            Err(_) => Ok(ImageSet::single(self.image(target, None)?)),
+            set => set,
         }
-        let Some(index) = &set.index else {
-            let index = None;
-            return Ok(ImageSet { index, images });
-        };
-        let mut value = index.value().clone();
-        for (entry, image) in value.manifests.iter_mut().zip(&images) {
-            entry.digest = image.target.digest.clone();
-            entry.size = image.target.size;
-        }
-        if value == *index.value() {
-            return Ok(set.clone());
-        }
-        let index = Document::encode(index.descriptor().media_type.clone(), value);
-        self.put_document(&index)?;
-        Ok(ImageSet {
-            index: Some(index),
-            images,
-        })
     }
 
     /// Compresses a layer, or changes its compression where that is wanted.
@@ -280,11 +253,6 @@ impl Store {
             diff_id: clamped,
         })
     }
-}
-
-fn is_plain(image: &Image) -> bool {
-    let mut layers = image.manifest.value().layers.iter();
-    layers.any(|layer| layer.media_type.layer_compression() == Some(Compression::None))
 }
 
 impl MediaTypes {

@@ -94,6 +94,13 @@ impl Store {
             });
         }
         let manifest: Document<Manifest> = self.read_document(target)?;
+        let kind = &manifest.value().config.media_type;
+        if !kind.is_image_config() {
+            return Err(StoreError::NotAnImage {
+                digest: target.digest.clone(),
+                media_type: kind.to_string(),
+            });
+        }
         let config = self.read_document(&manifest.value().config)?;
         Ok(Image {
             target: manifest.descriptor().clone(),

@@ -27,8 +27,10 @@ mod export;
 mod find;
 mod images;
 mod import;
+mod incoming;
 mod layer;
 mod layers;
+mod layout;
 mod metadata;
 mod packed;
 mod records;
@@ -55,6 +57,7 @@ pub use compress::{Codec, LevelError};
 pub use error::StoreError;
 pub use export::{ExistingLayers, ExportForm, ImageSet, MediaTypes, Origin, Outgoing};
 pub use images::{Image, Tagged, choose};
+pub use incoming::Incoming;
 pub use layer::{
     DanglingLinks, Decompressed, EntryError, EntryKind, FileError, LayerError, Limits, Marker,
     Ownership, PlainTree, Rewrite, SparseMap, TarEntry, TarError, TarReader, Times, apply_onto,
@@ -63,6 +66,7 @@ pub use layer::{
 pub use layers::{
     Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack, directory_tar,
 };
+pub use layout::{Layout, write_layout_archive};
 pub use metadata::Metadata;
 pub use packed::LayerStorage;
 pub use records::{RecordUse, Records};
@@ -72,8 +76,8 @@ pub use snapshots::{
 pub use store::{Store, StoreOptions, UseLock};
 pub use sys::{Attribute, Facts, Time};
 pub use transfer::{
-    Outcome, Progress, TransferError, TransferEvent, fetch_document, join_platforms, pull, push,
-    push_layer, push_set,
+    Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,
+    fetch_document, join_platforms, publish, pull, push, push_layer, push_set, select,
 };
 pub use tree::concatenate_trees;
 pub use usage::{CacheUsage, ImageUsage, Usage};

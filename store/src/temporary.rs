@@ -4,11 +4,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
 use crate::error::At;
 use crate::{Store, StoreError};
+
+/// How the names of beginnings of blobs start; what follows is the digest.
+pub(crate) const PARTIAL: &str = "partial-";
+
+/// A download that was broken off is gone on with for this long; then it is garbage.
+const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// A file in `tmp/` that is removed when dropped, unless it was given its place.
 #[derive(Debug)]
@@ -101,7 +108,7 @@ impl Store {
             let Ok(file) = open_without_following(&path) else {
                 continue; // its maker removed it, or it is nothing that we make
             };
-            if try_lock(&file) {
+            if try_lock(&file) && !is_wanted(&file, &path) {
                 found.push((path, file));
             }
         }
@@ -214,7 +221,16 @@ fn try_lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-fn is_same(file: &File, path: &Path) -> bool {
+/// Tells whether a file is the beginning of a blob that somebody may go on with.
+fn is_wanted(file: &File, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let age = file.metadata().and_then(|metadata| metadata.modified());
+    let age = age.ok().and_then(|modified| modified.elapsed().ok());
+    name.is_some_and(|name| name.starts_with(PARTIAL)) && age.is_none_or(|age| age < STALE)
+}
+
+/// Tells whether an open file is the one that a path leads to.
+pub(crate) fn is_same(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
         _ => false,

@@ -4,21 +4,24 @@
 //! nothing visible but complete blobs and layers, and the next one goes on from there.
 
 mod contracts;
+mod graph;
 mod join;
+mod partial;
 mod pull;
 mod push;
 mod streams;
 
 use std::io;
 
-use mica_oci::{ContractError, Descriptor, DiffId, Digest};
+use mica_oci::{ContractError, Descriptor, DiffId, Digest, Fetch};
 
-use crate::{Image, StoreError};
+use crate::{Image, Store, StoreError};
 
 pub use contracts::fetch_document;
+pub use graph::{Selection, copy_graph, select};
 pub use join::join_platforms;
 pub use pull::pull;
-pub use push::{push, push_layer, push_set};
+pub use push::{publish, push, push_layer, push_set};
 
 /// Who wants to know how far a transfer is. Called from the transfer's own task; must not block.
 pub trait Progress: Sync {
@@ -130,6 +133,15 @@ pub enum TransferError {
         #[source]
         source: ContractError,
     },
+    /// The destination of a copy does not take some content.
+    #[error("cannot copy {digest}")]
+    Put {
+        /// The content.
+        digest: Digest,
+        /// The destination's or the source's answer.
+        #[source]
+        source: ContractError,
+    },
     /// The destination does not give the name.
     #[error("cannot tag {digest} as {reference}")]
     Tag {
@@ -151,6 +163,16 @@ pub enum TransferError {
         /// How many layers the configuration lists.
         diff_ids: usize,
     },
+}
+
+/// Brings one blob from a source into the store; several callers, in this process or in others,
+/// fetch it once.
+pub async fn fetch_blob<S: Fetch>(
+    store: &Store,
+    source: &S,
+    descriptor: &Descriptor,
+) -> Result<Outcome, TransferError> {
+    contracts::receive_from(store, source, descriptor, |_| ()).await
 }
 
 /// Runs what blocks where it may.

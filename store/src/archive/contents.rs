@@ -17,7 +17,8 @@ use crate::blobs::DOCUMENT_LIMIT;
 const MOST_LINKS: usize = 8;
 
 /// Where an archive's files are.
-pub(super) enum Contents {
+#[derive(Debug)]
+pub(crate) enum Contents {
     /// In a plain tar file.
     Tar {
         /// The tar file.
@@ -30,7 +31,8 @@ pub(super) enum Contents {
 }
 
 /// What a path of a tar file leads to.
-pub(super) enum Entry {
+#[derive(Debug)]
+pub(crate) enum Entry {
     /// Bytes of the tar file.
     File { offset: u64, size: u64 },
     /// Another path, normalised.
@@ -39,7 +41,7 @@ pub(super) enum Entry {
 
 impl Contents {
     /// Reads the headers of a plain tar file.
-    pub(super) fn of_tar(mut file: File) -> Result<Self, ArchiveError> {
+    pub(crate) fn of_tar(mut file: File) -> Result<Self, ArchiveError> {
         let mut entries = HashMap::new();
         file.seek(SeekFrom::Start(0)).map_err(ArchiveError::Read)?;
         let mut archive = tar::Archive::new(&file);
@@ -58,6 +60,17 @@ impl Contents {
             Self::Tar { entries, .. } => find(entries, path).is_some(),
             Self::Directory(root) => root.join(path).is_file(),
         }
+    }
+
+    /// Returns where the tar file has a file, and its size.
+    pub(crate) fn place(&self, path: &str) -> Result<(u64, u64), ArchiveError> {
+        let found = match self {
+            Self::Tar { entries, .. } => find(entries, path),
+            Self::Directory(_) => None,
+        };
+        found.ok_or_else(|| ArchiveError::Missing {
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a file; returns its size as well.
@@ -101,7 +114,7 @@ impl Contents {
     }
 
     /// Reads and parses a document.
-    pub(super) fn parse<T: DeserializeOwned>(&self, path: &str) -> Result<T, ArchiveError> {
+    pub(crate) fn parse<T: DeserializeOwned>(&self, path: &str) -> Result<T, ArchiveError> {
         let raw = self.read(path)?;
         serde_json::from_slice(&raw).map_err(|source| ArchiveError::Parse {
             path: path.to_owned(),

@@ -19,7 +19,7 @@ use crate::images::{choose, name_of};
 use crate::{Store, StoreError};
 
 /// Where containerd and BuildKit put the full name; `ref.name` is then the tag alone.
-pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// Loads the images of an archive that is read once, such as standard input; docker's or OCI's,
 /// plain or compressed with gzip or zstd. It passes through a temporary file.

@@ -36,6 +36,9 @@ impl Store {
             return Vec::new();
         }
         let config = &manifest.value().config;
+        if !config.media_type.is_image_config() {
+            return self.missing_of_artifact(manifest.value(), broken);
+        }
         let Some(config) = self.whole::<ImageConfig>(config, broken) else {
             return vec![Missing::Document(config.digest.clone())];
         };
@@ -51,6 +54,14 @@ impl Store {
             chain = Some(next);
         }
         missing
+    }
+
+    /// An artifact's blobs are all that it has.
+    fn missing_of_artifact(&self, manifest: &Manifest, broken: &Broken) -> Vec<Missing> {
+        let blobs = [&manifest.config].into_iter().chain(&manifest.layers);
+        let lost = blobs.filter(|blob| !self.is_whole(&blob.digest, broken));
+        lost.map(|blob| Missing::Document(blob.digest.clone()))
+            .collect()
     }
 
     fn missing_layer(

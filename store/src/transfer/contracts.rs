@@ -5,13 +5,13 @@ use std::pin::Pin;
 
 use mica_oci::{
     BlobReader, ContractError, Descriptor, DiffId, Document, Fetch, Push, Reference, Resolve, Tag,
-    Verified,
+    Verified, VerifyError,
 };
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
 use super::streams::{channel, feed, produce};
-use super::{TransferError, blocking};
+use super::{Outcome, TransferError, blocking};
 use crate::error::At;
 use crate::{Layer, Store, StoreError};
 
@@ -26,6 +26,24 @@ impl Fetch for Store {
         let (store, diff_id) = (self.clone(), DiffId(descriptor.digest.clone()));
         let layer = blocking(move || store.made_layer(&diff_id)).await?;
         Ok(layer_stream(self.clone(), layer, descriptor))
+    }
+
+    async fn fetch_from(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobReader, ContractError> {
+        let path = self.blob_path(&descriptor.digest);
+        if !self.has_blob(&descriptor.digest) {
+            let mut content = self.fetch(descriptor).await?;
+            let mut start = (&mut content).take(offset);
+            tokio::io::copy(&mut start, &mut tokio::io::sink()).await?;
+            return Ok(content);
+        }
+        let mut file = tokio::fs::File::open(&path).await.at("open", &path)?;
+        let sought = file.seek(io::SeekFrom::Start(offset)).await;
+        sought.at("seek in", &path)?;
+        Ok(Box::pin(file))
     }
 }
 
@@ -117,16 +135,65 @@ pub(super) async fn receive(
     let (fed, written) = tokio::join!(feed(content, sender, progress), writing);
     // A stream that broke off is why the content is short, and says more.
     fed.map_err(|source| content_error(descriptor, source))?;
-    written.map_err(|error| match error {
-        StoreError::Content { source, .. } => content_error(descriptor, source),
-        error => error.into(),
-    })
+    written.map_err(|error| wrong_content(descriptor, error))
 }
 
 fn content_error(descriptor: &Descriptor, source: io::Error) -> TransferError {
     TransferError::Content {
         digest: descriptor.digest.clone(),
         source,
+    }
+}
+
+/// Brings a blob from a source into the store: what an earlier try left is gone on with, a
+/// transfer by another process is waited for, and wrong content is asked for elsewhere.
+pub(super) async fn receive_from<S: Fetch>(
+    store: &Store,
+    source: &S,
+    descriptor: &Descriptor,
+    mut progress: impl FnMut(u64),
+) -> Result<Outcome, TransferError> {
+    let (owned, wanted) = (store.clone(), descriptor.clone());
+    let begun = blocking(move || owned.begin_partial(&wanted)).await?;
+    let Some(mut partial) = begun else {
+        return Ok(Outcome::AlreadyThere);
+    };
+    loop {
+        let offset = partial.offset();
+        if offset < descriptor.size {
+            let content = source.fetch_from(descriptor, offset).await;
+            let content = content.map_err(|source| fetch_error(descriptor, source))?;
+            let (sender, reader) = channel();
+            let writing = blocking(move || {
+                let written = partial.write(reader);
+                (partial, written)
+            });
+            let feeding = feed(content, sender, |done| progress(offset + done));
+            let (fed, (returned, written)) = tokio::join!(feeding, writing);
+            // A stream that broke off is why the content is short, and says more.
+            fed.map_err(|source| content_error(descriptor, source))?;
+            written?;
+            partial = returned;
+        }
+        let Err(mismatch) = blocking(move || partial.finish()).await else {
+            return Ok(Outcome::Complete);
+        };
+        let is_wrong = matches!(mismatch.error, StoreError::Content { .. });
+        // What an earlier try left may be at fault; otherwise it is the source's copy.
+        partial = mismatch.partial;
+        if is_wrong {
+            partial.restart()?;
+        }
+        if !is_wrong || (offset == 0 && !source.distrust(descriptor)) {
+            return Err(wrong_content(descriptor, mismatch.error));
+        }
+    }
+}
+
+fn wrong_content(descriptor: &Descriptor, error: StoreError) -> TransferError {
+    match error {
+        StoreError::Content { source, .. } => content_error(descriptor, source),
+        error => error.into(),
     }
 }
 
@@ -147,7 +214,6 @@ pub(crate) async fn fetch_bytes<S: Fetch>(
     source: &S,
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>, TransferError> {
-    use tokio::io::AsyncReadExt;
     if descriptor.size > crate::blobs::DOCUMENT_LIMIT {
         return Err(StoreError::LongDocument {
             digest: descriptor.digest.clone(),
@@ -155,25 +221,28 @@ pub(crate) async fn fetch_bytes<S: Fetch>(
         }
         .into());
     }
-    let reader = open(source, descriptor).await?;
-    let mut content = Vec::new();
-    Verified::new(reader, descriptor)
-        .read_to_end(&mut content)
-        .await
-        .map_err(|error| content_error(descriptor, error))?;
-    Ok(content)
+    loop {
+        let reader = source.fetch(descriptor).await;
+        let reader = reader.map_err(|source| fetch_error(descriptor, source))?;
+        let mut content = Vec::new();
+        let mut reader = Verified::new(reader, descriptor);
+        match reader.read_to_end(&mut content).await {
+            Ok(_) => return Ok(content),
+            Err(error) if is_mismatch(&error) && source.distrust(descriptor) => {}
+            Err(error) => return Err(content_error(descriptor, error)),
+        }
+    }
 }
 
-/// Opens content at a source.
-pub(super) async fn open<S: Fetch>(
-    source: &S,
-    descriptor: &Descriptor,
-) -> Result<BlobReader, TransferError> {
-    source
-        .fetch(descriptor)
-        .await
-        .map_err(|source| TransferError::Fetch {
-            digest: descriptor.digest.clone(),
-            source,
-        })
+/// Tells whether a reader ended because the content is another.
+fn is_mismatch(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| inner.is::<VerifyError>())
+}
+
+fn fetch_error(descriptor: &Descriptor, source: ContractError) -> TransferError {
+    TransferError::Fetch {
+        digest: descriptor.digest.clone(),
+        source,
+    }
 }

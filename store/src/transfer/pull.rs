@@ -15,7 +15,7 @@ use mica_oci::{
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::contracts::{fetch_document, open, receive};
+use super::contracts::{fetch_document, receive_from};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::images::choose;
 use crate::{Image, LayerStorage, Stack, Store, StoreError, UseLock};
@@ -71,7 +71,12 @@ pub async fn pull<S: Fetch + Resolve>(
     };
     pull.layers(&image).await?;
     let (store, reference, done) = (store.clone(), reference.clone(), image.clone());
-    blocking(move || seal(&store, &done, &reference, &resolved)).await?;
+    let sealed = blocking(move || {
+        seal(&store, &done, &reference, &resolved)?;
+        // A pull that was killed left what this one has in its place.
+        store.remove_abandoned()
+    });
+    sealed.await?;
     Ok(image)
 }
 
@@ -153,17 +158,15 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         let digest = &descriptor.digest;
         let mut outcome = Outcome::AlreadyThere;
         if !self.store.has_blob(digest) {
-            outcome = Outcome::Complete;
             self.progress.event(TransferEvent::LayerStarted {
                 digest: digest.clone(),
                 size: descriptor.size,
             });
-            let reader = open(self.source, &descriptor).await?;
             let told = |done| {
                 let digest = digest.clone();
                 self.progress.event(TransferEvent::Bytes { digest, done });
             };
-            receive(self.store, &descriptor, reader, told).await?;
+            outcome = receive_from(self.store, self.source, &descriptor, told).await?;
         }
         Ok(Downloaded {
             descriptor,

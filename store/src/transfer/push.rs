@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mica_oci::{
-    BlobReader, Compression, ContractError, Descriptor, DiffId, Document, Fetch, Manifest,
-    MediaType, Push, Reference, Tag, Verified,
+    BlobReader, Compression, ContractError, Descriptor, DiffId, Document, Index, Push, Reference,
+    Tag, Verified,
 };
 use tokio::sync::mpsc;
 
-use super::streams::Counted;
+use super::streams::CountedSource;
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use crate::compressed::{like, with_layers};
 use crate::{Codec, Image, ImageSet, Store, UseLock};
 
 /// Blobs that are sent at a time.
@@ -36,23 +37,53 @@ struct Pushing<'a, D> {
     hold: Arc<UseLock>,
 }
 
-/// Pushes an image: layers and configuration that the destination lacks, then the manifest, then
-/// its name. Returns the manifest as it is at the destination.
+/// Pushes what a name of the store stands for: an image, or an index with all its images. First go
+/// layers and configurations that the destination lacks, then manifests, then the name. Returns
+/// what that then stands for.
 ///
 /// Layers that came from a registry go as they came. Layers that were made here go compressed,
 /// which is done once; the manifest that is pushed then differs from the store's. A reference
-/// with a digest and no tag gives no name.
+/// with a digest and no tag gives no name. What of an index goes says [`Store::outgoing_set`].
 pub async fn push<D: Push + Tag>(
     store: &Store,
-    image: &Image,
+    target: &Descriptor,
+    destination: &D,
+    reference: &Reference,
+    progress: &dyn Progress,
+) -> Result<Descriptor, TransferError> {
+    let (owned, wanted) = (store.clone(), target.clone());
+    let set = blocking(move || owned.outgoing_set(&wanted)).await?;
+    let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
+    let target = pushing.set(&set).await?;
+    pushing.finish(&set.images, &target).await?;
+    Ok(target)
+}
+
+/// As [`push`], to a place that is no repository: the store does not note where the images went.
+pub async fn publish<D: Push + Tag>(
+    store: &Store,
+    set: &ImageSet,
     destination: &D,
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
     let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
-    let target = pushing.image(image).await?;
-    pushing.finish(std::slice::from_ref(image), &target).await?;
+    let target = pushing.set(set).await?;
+    pushing.name(&target).await?;
     Ok(target)
+}
+
+/// Keeps the very bytes when no manifest differs.
+fn with_manifests(index: &Document<Index>, manifests: Vec<Descriptor>) -> Document<Index> {
+    let mut value = index.value().clone();
+    for (entry, manifest) in value.manifests.iter_mut().zip(manifests) {
+        entry.digest = manifest.digest;
+        entry.size = manifest.size;
+    }
+    if value == *index.value() {
+        return index.clone();
+    }
+    Document::encode(index.descriptor().media_type.clone(), value)
 }
 
 /// Pushes an image, or an index with all its images, in the very form it has; the name comes last.
@@ -64,14 +95,9 @@ pub async fn push_set<D: Push + Tag>(
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
     let pushing = Pushing::new(store, destination, reference, progress, Form::AsListed).await?;
-    for image in &set.images {
-        pushing.image(image).await?;
-    }
-    if let Some(index) = &set.index {
-        pushing.document(index).await?;
-    }
-    pushing.finish(&set.images, set.target()).await?;
-    Ok(set.target().clone())
+    let target = pushing.set(set).await?;
+    pushing.finish(&set.images, &target).await?;
+    Ok(target)
 }
 
 /// Pushes one layer ahead of its image, in the very form it has.
@@ -104,6 +130,20 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         })
     }
 
+    /// Brings images there, and their index where there is one; returns what is to be named.
+    async fn set(&self, set: &ImageSet) -> Result<Descriptor, TransferError> {
+        let mut manifests = Vec::with_capacity(set.images.len());
+        for image in &set.images {
+            manifests.push(self.image(image).await?);
+        }
+        let Some(index) = &set.index else {
+            return Ok(manifests.remove(0));
+        };
+        let index = with_manifests(index, manifests);
+        self.document(&index).await?;
+        Ok(index.descriptor().clone())
+    }
+
     /// Brings an image there, without a name.
     async fn image(&self, image: &Image) -> Result<Descriptor, TransferError> {
         let layers = self.layers(image).await?;
@@ -113,11 +153,17 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         Ok(manifest.descriptor().clone())
     }
 
+    /// Gives the name, where there is a tag.
+    async fn name(&self, target: &Descriptor) -> Result<(), TransferError> {
+        match self.reference.tag() {
+            Some(_) => self.tag(target).await,
+            None => Ok(()),
+        }
+    }
+
     /// Gives the name, and notes where the images went.
     async fn finish(&self, images: &[Image], target: &Descriptor) -> Result<(), TransferError> {
-        if self.reference.tag().is_some() {
-            self.tag(target).await?;
-        }
+        self.name(target).await?;
         let (store, reference) = (self.store.clone(), self.reference.clone());
         let ids: Vec<_> = images.iter().map(|image| image.id().clone()).collect();
         let digest = target.digest.clone();
@@ -146,7 +192,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
     async fn layer(&self, layer: Descriptor, diff_id: DiffId) -> Result<Descriptor, TransferError> {
         let (store, known) = (self.store.clone(), diff_id.clone());
         let outgoing = match self.is_compressed_first(&layer) {
-            true => blocking(move || store.known_compressed(&known, Codec::GZIP)).await?,
+            true => blocking(move || store.known_compressed(&known)).await?,
             false => Some(layer.clone()),
         };
         if let Some(outgoing) = outgoing
@@ -195,14 +241,12 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
             size: outgoing.size,
         });
         let (told, mut heard) = mpsc::unbounded_channel();
-        let content = Fetch::fetch(self.store, outgoing).await;
-        let inner = content.map_err(|source| self.error(outgoing, source))?;
-        let content = Counted {
-            inner,
-            total: 0,
-            told,
+        let counted = CountedSource::new(self.store, told);
+        let pushing = async {
+            let pushed = self.destination.push_from(outgoing, &counted).await;
+            drop(counted);
+            pushed.map_err(|source| self.error(outgoing, source))
         };
-        let pushing = self.push(outgoing, Box::pin(content));
         let telling = async {
             while let Some(done) = heard.recv().await {
                 let digest = layer.digest.clone();
@@ -259,27 +303,4 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
             source,
         }
     }
-}
-
-/// Docker's manifests list docker's media types.
-fn like(layer: &Descriptor, outgoing: Descriptor) -> Descriptor {
-    if layer.media_type != MediaType::DOCKER_LAYER {
-        return outgoing;
-    }
-    Descriptor {
-        media_type: MediaType::DOCKER_LAYER_GZIP,
-        ..outgoing
-    }
-}
-
-/// Keeps the very bytes when no layer differs.
-fn with_layers(manifest: &Document<Manifest>, layers: Vec<Descriptor>) -> Document<Manifest> {
-    if manifest.value().layers == layers {
-        return manifest.clone();
-    }
-    let value = Manifest {
-        layers,
-        ..manifest.value().clone()
-    };
-    Document::encode(manifest.descriptor().media_type.clone(), value)
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use mica_oci::{BlobReader, ContractError, Descriptor, Fetch};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 
@@ -143,10 +144,10 @@ impl AsyncRead for ProducedReader {
 }
 
 /// A stream that tells how much of it was read: every [`CHUNK`] bytes, and at its end.
-pub(super) struct Counted<R> {
-    pub(super) inner: R,
-    pub(super) total: u64,
-    pub(super) told: UnboundedSender<u64>,
+struct Counted<R> {
+    inner: R,
+    total: u64,
+    told: UnboundedSender<u64>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
@@ -165,5 +166,44 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
             let _ = self.told.send(self.total);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// A source that tells how much of its content was read, from its first byte on.
+pub(super) struct CountedSource<'a, S> {
+    source: &'a S,
+    told: UnboundedSender<u64>,
+}
+
+impl<'a, S> CountedSource<'a, S> {
+    pub(super) fn new(source: &'a S, told: UnboundedSender<u64>) -> Self {
+        Self { source, told }
+    }
+
+    fn counted(&self, inner: BlobReader, total: u64) -> BlobReader {
+        Box::pin(Counted {
+            inner,
+            total,
+            told: self.told.clone(),
+        })
+    }
+}
+
+impl<S: Fetch> Fetch for CountedSource<'_, S> {
+    async fn fetch(&self, descriptor: &Descriptor) -> Result<BlobReader, ContractError> {
+        Ok(self.counted(self.source.fetch(descriptor).await?, 0))
+    }
+
+    async fn fetch_from(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobReader, ContractError> {
+        let content = self.source.fetch_from(descriptor, offset).await?;
+        Ok(self.counted(content, offset))
+    }
+
+    fn distrust(&self, descriptor: &Descriptor) -> bool {
+        self.source.distrust(descriptor)
     }
 }

@@ -84,7 +84,7 @@ async fn a_layer_that_was_made_here_outlives_its_compressed_blob() {
     let store = TestStore::new();
     let made = make_image(&store, "text", "made");
     let registry = MemoryRegistry::new();
-    mica_store::push(&store.store, &made, &registry, &name("made"), &())
+    mica_store::push(&store.store, &made.target, &registry, &name("made"), &())
         .await
         .unwrap();
     store.untag(&name("made")).unwrap();

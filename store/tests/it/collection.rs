@@ -28,7 +28,7 @@ async fn what_a_name_leads_to_stays() {
     let made = make_image(&store, "text", "made");
     push(
         &store.store,
-        &made,
+        &made.target,
         &MemoryRegistry::new(),
         &name("made"),
         &(),

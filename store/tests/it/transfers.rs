@@ -195,7 +195,7 @@ async fn what_was_pulled_is_pushed_as_it_came() {
     from.add(&image, "app");
     pull_app(&store, &from).await.unwrap();
     let found = store.find("app").unwrap();
-    let target = push(&store.store, &found, &to, &name("host:1/b:c"), &())
+    let target = push(&store.store, &found.target, &to, &name("host:1/b:c"), &())
         .await
         .unwrap();
     assert_eq!(target.digest, *image.manifest.digest());
@@ -209,7 +209,7 @@ async fn what_was_made_here_is_compressed_once_and_pulls_back_the_same() {
     let made = make_image(&store, &"text ".repeat(1 << 18), "app");
     let (first, second) = (MemoryRegistry::new(), MemoryRegistry::new());
     let events = Events::default();
-    let target = push(&store.store, &made, &first, &name("app"), &events)
+    let target = push(&store.store, &made.target, &first, &name("app"), &events)
         .await
         .unwrap();
     let compressing = |event: &TransferEvent| matches!(event, TransferEvent::Compressing { .. });
@@ -219,7 +219,7 @@ async fn what_was_made_here_is_compressed_once_and_pulls_back_the_same() {
     assert_eq!(manifest.layers[0].media_type, MediaType::OCI_LAYER_GZIP);
     assert!(manifest.layers[0].size < made.manifest.value().layers[0].size / 10);
 
-    let again = push(&store.store, &made, &first, &name("app"), &events)
+    let again = push(&store.store, &made.target, &first, &name("app"), &events)
         .await
         .unwrap();
     assert_eq!(again, target);
@@ -228,7 +228,7 @@ async fn what_was_made_here_is_compressed_once_and_pulls_back_the_same() {
         [Outcome::Complete, Outcome::AlreadyThere]
     );
     std::fs::remove_file(store.root().join("mica.db")).unwrap();
-    let elsewhere = push(&store.again(), &made, &second, &name("app"), &())
+    let elsewhere = push(&store.again(), &made.target, &second, &name("app"), &())
         .await
         .unwrap();
     assert_eq!(elsewhere, target, "compression is deterministic");
@@ -245,7 +245,7 @@ async fn a_push_tags_last_and_succeeds_when_tried_again() {
     let made = make_image(&store, "text", "app");
     let calls = {
         let registry = MemoryRegistry::new();
-        push(&store.store, &made, &registry, &name("app"), &())
+        push(&store.store, &made.target, &registry, &name("app"), &())
             .await
             .unwrap();
         let calls = registry.calls();
@@ -262,10 +262,10 @@ async fn a_push_tags_last_and_succeeds_when_tried_again() {
     for call in 0..calls {
         let registry = MemoryRegistry::new();
         registry.add_fault(Fault::RefuseCall(call));
-        let pushed = push(&store.store, &made, &registry, &name("app"), &()).await;
+        let pushed = push(&store.store, &made.target, &registry, &name("app"), &()).await;
         assert!(pushed.is_err(), "call {call}");
         assert_eq!(registry.target(&name("app")), None);
-        push(&store.store, &made, &registry, &name("app"), &())
+        push(&store.store, &made.target, &registry, &name("app"), &())
             .await
             .unwrap();
         assert!(registry.target(&name("app")).is_some());
