@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Url};
-use tokio::sync::{Mutex, OnceCell};
+use reqwest::{Method, Url};
+use tokio::sync::Mutex;
 
 use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::RequestName;
 use crate::token::{self, Lifetime, Token, TokenRequest};
+use crate::token_cache::{TokenCache, TokenKey};
+use crate::transport::Transport;
 use crate::{
     Authentication, CredentialSource, Credentials, ProtocolFault, RegistryError, RetryPolicy,
     Secret,
@@ -19,7 +21,9 @@ use crate::{
 /// One host's challenge, our credentials for it and the tokens got with them.
 pub(crate) struct Authorizer {
     source: CredentialSource,
-    credentials: OnceCell<Credentials>,
+    /// By repository: a host may know us under several names.
+    credentials: Mutex<HashMap<String, Credentials>>,
+    cache: Option<TokenCache>,
     lifetime: Lifetime,
     /// Held while a token is fetched: requests that need the same one wait for it.
     state: Mutex<State>,
@@ -34,19 +38,27 @@ struct State {
 /// What the authorizer needs from its process to reach a token server.
 #[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) transport: &'a Transport,
+    /// The repository; empty when the host itself is meant.
+    pub(crate) repository: &'a str,
     pub(crate) endpoints: &'a Endpoints,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) policy: RetryPolicy,
 }
 
 impl Authorizer {
-    pub(crate) fn new(source: CredentialSource, lifetime: Lifetime, endpoint: &Endpoint) -> Self {
+    pub(crate) fn new(
+        source: CredentialSource,
+        lifetime: Lifetime,
+        cache: Option<TokenCache>,
+        endpoint: &Endpoint,
+    ) -> Self {
         let probed = endpoint.first_headers.as_ref();
         let challenge = probed.and_then(|(_, headers)| Challenge::of(headers));
         Self {
             source,
-            credentials: OnceCell::new(),
+            credentials: Mutex::default(),
+            cache,
             lifetime,
             state: Mutex::new(State {
                 challenge,
@@ -75,49 +87,89 @@ impl Authorizer {
         if let Some(token) = state.tokens.get(&key).filter(|token| token.is_fresh()) {
             return Ok(Some(token.header.clone()));
         }
-        let asked: Vec<String> = scope.into_iter().collect();
-        let credentials = self.credentials(around.endpoint).await;
-        let request = TokenRequest {
-            client: around.client,
-            policy: around.policy,
-            registry: &around.endpoint.name,
-            realm: safe_realm(around, &realm, credentials)?,
-            service: service.as_deref(),
-            scopes: if scopes.is_empty() { &asked } else { scopes },
-            credentials,
-            lifetime: self.lifetime,
+        let credentials = self.credentials(around).await;
+        let cached = self.cached(around, &realm, &key, &credentials);
+        let token = match cached {
+            Some(token) => token,
+            None => {
+                let asked: Vec<String> = scope.into_iter().collect();
+                let url = safe_realm(around, &realm, &credentials)?;
+                let clients = around.transport.for_host(&name_of(&url))?;
+                let request = TokenRequest {
+                    client: &clients.token,
+                    policy: around.policy,
+                    registry: &around.endpoint.name,
+                    realm: url,
+                    service: service.as_deref(),
+                    scopes: if scopes.is_empty() { &asked } else { scopes },
+                    credentials: &credentials,
+                    lifetime: self.lifetime,
+                };
+                let token = request.fetch().await?;
+                if let Some(cache) = &self.cache {
+                    let cache_key = cache_key(around, &realm, &key, &credentials);
+                    cache.put(&cache_key, &token.bearer(), token.lives());
+                }
+                token
+            }
         };
-        let token = request.fetch().await?;
         let header = token.header.clone();
         state.tokens.insert(key, token);
         Ok(Some(header))
     }
 
+    fn cached(
+        &self,
+        around: Surroundings<'_>,
+        realm: &str,
+        scopes: &str,
+        credentials: &Credentials,
+    ) -> Option<Token> {
+        let cache = self.cache.as_ref()?;
+        let (bearer, lives) = cache.get(&cache_key(around, realm, scopes, credentials))?;
+        Token::from_cache(&bearer, lives)
+    }
+
     async fn basic(&self, around: Surroundings<'_>) -> Option<HeaderValue> {
-        match self.credentials(around.endpoint).await {
-            Credentials::Basic { username, password } => Some(token::basic(username, password)),
+        match self.credentials(around).await {
+            Credentials::Basic { username, password } => Some(token::basic(&username, &password)),
             Credentials::Anonymous | Credentials::IdentityToken(_) => None,
         }
     }
 
-    /// Asks the caller once; a credential helper is a process, so on a thread that may block.
-    async fn credentials(&self, endpoint: &Endpoint) -> &Credentials {
-        let find = || async {
-            let source = Arc::clone(&self.source);
-            let name = endpoint.name.clone();
-            let found = tokio::task::spawn_blocking(move || source(&name)).await;
-            found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    /// Asks the caller once a repository; a credential helper is a process, so on a thread that
+    /// may block.
+    async fn credentials(&self, around: Surroundings<'_>) -> Credentials {
+        let mut known = self.credentials.lock().await;
+        if let Some(credentials) = known.get(around.repository) {
+            return credentials.clone();
+        }
+        let source = Arc::clone(&self.source);
+        let name = match around.repository {
+            "" => around.endpoint.name.clone(),
+            repository => format!("{}/{repository}", around.endpoint.name),
         };
-        self.credentials.get_or_init(find).await
+        let found = tokio::task::spawn_blocking(move || source(&name)).await;
+        let found = found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        known.insert(around.repository.to_owned(), found.clone());
+        found
     }
 
     /// Learns from a 401. Tells whether the request is worth repeating with another header.
-    pub(crate) async fn learn(&self, headers: &HeaderMap, used: Option<&HeaderValue>) -> bool {
+    pub(crate) async fn learn(
+        &self,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> bool {
         let Some(challenge) = Challenge::of(headers) else {
             return false;
         };
         let mut state = self.state.lock().await;
         state.tokens.retain(|_, token| Some(&token.header) != used);
+        if let (Some(cache), Some(used)) = (&self.cache, used) {
+            cache.remove_token(&endpoint.name, used);
+        }
         let bearer = matches!(challenge, Challenge::Bearer { .. });
         state.challenge = Some(challenge);
         used.is_none() || bearer
@@ -139,6 +191,28 @@ impl Authorizer {
     }
 }
 
+/// Names the host of a URL as a reference does.
+fn name_of(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    }
+}
+
+fn cache_key<'a>(
+    around: Surroundings<'a>,
+    realm: &'a str,
+    scopes: &'a str,
+    credentials: &'a Credentials,
+) -> TokenKey<'a> {
+    TokenKey {
+        registry: &around.endpoint.name,
+        realm,
+        scopes,
+        credentials,
+    }
+}
+
 /// Refuses to give credentials to a token server that anyone on the way can listen to, unless the
 /// registry itself is spoken to like that.
 fn safe_realm(
@@ -152,10 +226,7 @@ fn safe_realm(
     let url = url.ok_or_else(|| RegistryError::Address {
         address: realm.to_owned(),
     })?;
-    let name = match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (host, _) => host.unwrap_or_default().to_owned(),
-    };
+    let name = name_of(&url);
     let allowed = url.scheme() == "https"
         || *credentials == Credentials::Anonymous
         || around.endpoints.allows_plain_http(&url, &name)

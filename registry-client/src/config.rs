@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{CredentialSource, Credentials, RetryPolicy};
+use crate::{CredentialSource, Credentials, RateLimit, RetryPolicy, Rule, Secret};
 
 /// How registries are reached.
 #[derive(Clone)]
 pub struct RegistryConfig {
     /// Who asks, by registry.
     pub credentials: CredentialSource,
-    /// Where else to pull from, by registry as in a reference, best first. Never pushed to.
-    pub mirrors: BTreeMap<String, Vec<Mirror>>,
+    /// Where names lead to; the longest prefix counts.
+    pub rules: Vec<Rule>,
+    /// Names, as `docker.io/library/tool`, and what they stand for when something is pulled.
+    pub aliases: BTreeMap<String, String>,
+    /// How single hosts are spoken to with TLS.
+    pub hosts: HostSource,
     /// Which registries may be spoken to without TLS.
     pub plain_http: PlainHttp,
     /// Which certificate authorities are trusted.
@@ -25,19 +30,73 @@ pub struct RegistryConfig {
     pub retry: RetryPolicy,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// Where tokens are kept for other processes: a file that only its owner can read.
+    pub token_cache: Option<PathBuf>,
+    /// Where uploads that a later process may go on with are noted: a directory.
+    pub upload_journal: Option<PathBuf>,
+    /// A blob that is larger goes in pieces of this many bytes, each confirmed.
+    pub upload_chunk: u64,
+    /// Told when a registry says that few requests are left.
+    pub on_rate_limit: RateLimitObserver,
 }
+
+/// Finds how a host, as in a reference, is spoken to with TLS. Called once a host, when it is
+/// first needed.
+pub type HostSource = Arc<dyn Fn(&str) -> HostTls + Send + Sync>;
+
+/// Is told of limits that are near.
+pub type RateLimitObserver = Arc<dyn Fn(&RateLimit) + Send + Sync>;
+
+/// How one host is spoken to with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostTls {
+    /// Certificate authorities that are trusted for this host besides the usual ones, PEM.
+    pub authorities: Vec<u8>,
+    /// Who we are, for a host that asks for a certificate.
+    pub identity: Option<Identity>,
+    /// Whether the host must show a certificate that we trust.
+    pub verification: Verification,
+}
+
+/// A client certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate and those that signed it, PEM.
+    pub certificate: Vec<u8>,
+    /// The private key, PEM.
+    pub key: Secret,
+}
+
+/// Whether a host's certificate is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// It is.
+    #[default]
+    Full,
+    /// It is not: the configuration says that this host is not secure.
+    None,
+}
+
+/// 16 MiB: a cut loses little, and requests do not count.
+const UPLOAD_CHUNK: u64 = 16 << 20;
 
 impl Default for RegistryConfig {
     /// Anonymous, no mirrors, plain HTTP to loopback only, the system's certificates.
     fn default() -> Self {
         Self {
             credentials: Arc::new(|_| Credentials::Anonymous),
-            mirrors: BTreeMap::new(),
+            rules: Vec::new(),
+            aliases: BTreeMap::new(),
+            hosts: Arc::new(|_| HostTls::default()),
             plain_http: PlainHttp::LoopbackOnly,
             tls_roots: TlsRoots::default(),
             proxies: Proxies::default(),
             retry: RetryPolicy::default(),
             user_agent: concat!("mica/", env!("CARGO_PKG_VERSION")).to_owned(),
+            token_cache: None,
+            upload_journal: None,
+            upload_chunk: UPLOAD_CHUNK,
+            on_rate_limit: Arc::new(|_| ()),
         }
     }
 }
@@ -45,7 +104,7 @@ impl Default for RegistryConfig {
 impl fmt::Debug for RegistryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryConfig")
-            .field("mirrors", &self.mirrors)
+            .field("rules", &self.rules)
             .field("plain_http", &self.plain_http)
             .field("retry", &self.retry)
             .field("user_agent", &self.user_agent)
@@ -60,6 +119,8 @@ pub enum Actions {
     Pull,
     /// Reading and writing. Mirrors are left out, so that what was written is what is read.
     PullPush,
+    /// Reading, writing and deleting.
+    Delete,
 }
 
 /// Which registries may be spoken to without TLS.
@@ -67,8 +128,47 @@ pub enum Actions {
 pub enum PlainHttp {
     /// `localhost`, `127.0.0.0/8` and `::1`, as in docker.
     LoopbackOnly,
-    /// Those, and these hosts (with their port, as in a reference), where TLS is tried first.
+    /// Those, and these: hosts with their port, as in a reference, or networks (`10.0.0.0/8`).
+    /// TLS is tried first there, and no certificate is looked at, as in docker.
     Hosts(BTreeSet<String>),
+}
+
+impl PlainHttp {
+    /// Tells whether a host, as in a reference, is listed.
+    pub fn lists(&self, name: &str) -> bool {
+        let Self::Hosts(hosts) = self else {
+            return false;
+        };
+        let host = match name.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => name,
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>().ok();
+        hosts.iter().any(|entry| match entry.split_once('/') {
+            None => entry == name || entry == host && !entry.contains(':'),
+            Some((network, length)) => address.is_some_and(|address| {
+                let network = network.parse::<IpAddr>();
+                let length = length.parse::<u32>();
+                matches!((network, length), (Ok(network), Ok(length))
+                    if is_in_network(address, network, length))
+            }),
+        })
+    }
+}
+
+fn is_in_network(address: IpAddr, network: IpAddr, length: u32) -> bool {
+    let (address, network, bits) = match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => (
+            u128::from(address.to_bits()),
+            u128::from(network.to_bits()),
+            32,
+        ),
+        (IpAddr::V6(address), IpAddr::V6(network)) => (address.to_bits(), network.to_bits(), 128),
+        _ => return false,
+    };
+    let shift = bits - length.min(bits);
+    (address ^ network).checked_shr(shift).unwrap_or(0) == 0
 }
 
 /// Which certificate authorities are trusted.
@@ -121,6 +221,20 @@ pub struct Mirror {
     pub prefix: String,
     /// How the mirror is spoken to.
     pub scheme: MirrorScheme,
+    /// What it is asked for.
+    pub pull_from: PullFrom,
+}
+
+/// What a mirror is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullFrom {
+    /// Everything.
+    #[default]
+    All,
+    /// What is named by a digest.
+    DigestOnly,
+    /// What is named by a tag.
+    TagOnly,
 }
 
 /// How a mirror is spoken to.
@@ -162,6 +276,7 @@ impl FromStr for Mirror {
                 prefix => format!("{prefix}/"),
             },
             scheme,
+            pull_from: PullFrom::All,
         })
     }
 }
@@ -169,6 +284,31 @@ impl FromStr for Mirror {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_and_networks_are_listed() {
+        let entries = [
+            "plain:5000",
+            "bare",
+            "10.1.0.0/16",
+            "fd00::/8",
+            "0.0.0.0/0x",
+        ];
+        let listed = PlainHttp::Hosts(entries.map(str::to_owned).into());
+        let cases = [
+            ("plain:5000", true),
+            ("plain", false),
+            ("bare", true),
+            ("bare:80", true),
+            ("10.1.2.3:5000", true),
+            ("10.2.0.1", false),
+            ("[fd00::1]:5000", true),
+            ("[fe80::1]", false),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(listed.lists(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn mirrors_are_parsed() {

@@ -41,9 +41,10 @@ pub enum Credentials {
     IdentityToken(Secret),
 }
 
-/// Finds the credentials for a registry, named as in a reference (`docker.io`, `localhost:5000`).
+/// Finds the credentials for a repository, named as in a reference (`docker.io/library/ubuntu`), or
+/// for a registry as such (`localhost:5000`).
 ///
-/// Called at most once a host, when that host first asks who is there, on a thread that may block.
+/// Called at most once for each, when the host first asks who is there, on a thread that may block.
 pub type CredentialSource = Arc<dyn Fn(&str) -> Credentials + Send + Sync>;
 
 #[cfg(test)]

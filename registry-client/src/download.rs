@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use mica_oci::{BlobReader, Descriptor, Verified};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 use tokio_util::io::StreamReader;
 
@@ -30,19 +30,28 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Asks a site for the blob, and returns when it has begun to send it.
-    pub(crate) async fn open(descriptor: Descriptor, site: Site) -> Result<Self, RegistryError> {
+    /// Asks a site for the blob from a byte on, and returns when it has begun to send it.
+    pub(crate) async fn open(
+        descriptor: Descriptor,
+        offset: u64,
+        site: Site,
+    ) -> Result<Self, RegistryError> {
         let mut download = Self {
             descriptor,
             budget: Budget::new(site.policy),
             site,
             origin: None,
             body: None,
-            offset: 0,
+            offset,
             skip: 0,
         };
-        download.connect().await?;
-        Ok(download)
+        loop {
+            match download.connect().await {
+                Ok(()) => return Ok(download),
+                Err(error) if error.is_lie() && download.budget.wait(None).await => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Goes on at `origin` when the site that was opened fails.
@@ -53,6 +62,11 @@ impl Download {
     /// Turns the download into a reader that fails at its end when the content is another.
     pub(crate) fn into_reader(self) -> BlobReader {
         let descriptor = self.descriptor.clone();
+        Box::pin(Verified::new(self.into_unverified(), &descriptor))
+    }
+
+    /// Turns the download into a reader of what comes, whatever that is.
+    pub(crate) fn into_unverified(self) -> BlobReader {
         let chunks = futures_util::stream::unfold(Some(self), |download| async {
             let mut download = download?;
             match download.next_chunk().await {
@@ -61,8 +75,7 @@ impl Download {
                 Err(error) => Some((Err(io::Error::other(error)), None)),
             }
         });
-        let reader = StreamReader::new(chunks.boxed());
-        Box::pin(Verified::new(reader, &descriptor))
+        Box::pin(StreamReader::new(chunks.boxed()))
     }
 
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
@@ -115,6 +128,7 @@ impl Download {
                 Ok(()) => return Ok(true),
                 // Nothing past this offset: the reader's check says how much is missing.
                 Err(error) if error.status() == Some(416) => return Ok(false),
+                Err(error) if error.is_lie() && self.budget.wait(None).await => {}
                 Err(_) if self.next_site() => {}
                 Err(error) => return Err(self.broken(error)),
             }
@@ -140,6 +154,11 @@ impl Download {
             _ => &[StatusCode::OK, StatusCode::PARTIAL_CONTENT][..],
         };
         let response = site.expect(&call, response, wanted).await?;
+        let whole = response.status() == StatusCode::OK;
+        let length = content_length(response.headers());
+        if whole && length.is_some_and(|length| length != self.descriptor.size) {
+            return Err(site.fault(&call, ProtocolFault::Length));
+        }
         self.skip = match response.status() {
             StatusCode::OK => self.offset,
             _ if starts_at(response.headers()) == Some(self.offset) => 0,
@@ -173,6 +192,10 @@ impl Download {
             source: Box::new(source),
         }
     }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads the first byte of `Content-Range: bytes 5-9/10`.

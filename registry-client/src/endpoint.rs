@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::RequestName;
 use crate::site;
+use crate::transport::{Clients, Transport};
 use crate::{ConnectFailure, MirrorScheme, PlainHttp, RegistryError};
 
 /// Where a registry is, found out once a process.
@@ -21,6 +22,8 @@ pub(crate) struct Endpoint {
     pub(crate) name: String,
     /// The address of the API with a slash at the end: `https://registry-1.docker.io/v2/`.
     pub(crate) base: Url,
+    /// The clients that reach it.
+    pub(crate) clients: Arc<Clients>,
     /// What the probe was answered, for the challenge that may be in it.
     pub(crate) first_headers: Option<(StatusCode, HeaderMap)>,
     answered: AtomicBool,
@@ -28,10 +31,16 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(name: &str, base: Url, probe: Option<(StatusCode, HeaderMap)>) -> Arc<Self> {
+    fn new(
+        name: &str,
+        clients: &Arc<Clients>,
+        base: Url,
+        probe: Option<(StatusCode, HeaderMap)>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             base,
+            clients: clients.clone(),
             answered: AtomicBool::new(probe.is_some()),
             first_headers: probe,
             dead: AtomicBool::new(false),
@@ -82,7 +91,7 @@ impl Endpoints {
     /// Returns the endpoint of a registry; probes it when plain HTTP comes into question.
     pub(crate) async fn get(
         &self,
-        client: &Client,
+        transport: &Transport,
         name: &str,
         scheme: MirrorScheme,
     ) -> Result<Arc<Endpoint>, RegistryError> {
@@ -90,16 +99,17 @@ impl Endpoints {
             let mut known = self.known.lock().expect("no panic under this lock");
             known.entry((name.to_owned(), scheme)).or_default().clone()
         };
-        let endpoint = cell.get_or_try_init(|| self.find(client, name, scheme));
+        let endpoint = cell.get_or_try_init(|| self.find(transport, name, scheme));
         endpoint.await.cloned()
     }
 
     async fn find(
         &self,
-        client: &Client,
+        transport: &Transport,
         name: &str,
         scheme: MirrorScheme,
     ) -> Result<Arc<Endpoint>, RegistryError> {
+        let clients = &transport.for_host(name)?;
         let host = match name {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
@@ -107,25 +117,21 @@ impl Endpoints {
         let https = address("https", host)?;
         let http = address("http", host)?;
         match scheme {
-            MirrorScheme::Https => Ok(Endpoint::new(name, https, None)),
-            MirrorScheme::Http => Ok(Endpoint::new(name, http, None)),
+            MirrorScheme::Https => Ok(Endpoint::new(name, clients, https, None)),
+            MirrorScheme::Http => Ok(Endpoint::new(name, clients, http, None)),
             MirrorScheme::Probed if is_loopback(&https) => {
-                probe_loopback(client, name, http, https).await
+                probe_loopback(clients, name, http, https).await
             }
             MirrorScheme::Probed if self.allows_plain_http(&https, name) => {
-                probe_listed(client, name, http, https).await
+                probe_listed(clients, name, http, https).await
             }
-            MirrorScheme::Probed => Ok(Endpoint::new(name, https, None)),
+            MirrorScheme::Probed => Ok(Endpoint::new(name, clients, https, None)),
         }
     }
 
     /// Tells whether a host may be spoken to without TLS.
     pub(crate) fn allows_plain_http(&self, url: &Url, name: &str) -> bool {
-        is_loopback(url)
-            || match &self.plain_http {
-                PlainHttp::LoopbackOnly => false,
-                PlainHttp::Hosts(hosts) => hosts.contains(name),
-            }
+        is_loopback(url) || self.plain_http.lists(name)
     }
 }
 
@@ -149,16 +155,16 @@ fn is_loopback(url: &Url) -> bool {
 /// Loopback cannot be listened to by others, so the cheaper way is tried first. A server that
 /// speaks TLS answers plain HTTP with 400 (Go, nginx) or with no HTTP at all.
 async fn probe_loopback(
-    client: &Client,
+    clients: &Arc<Clients>,
     name: &str,
     http: Url,
     https: Url,
 ) -> Result<Arc<Endpoint>, RegistryError> {
-    match probe(client, &http).await {
-        Ok((StatusCode::BAD_REQUEST, _)) => Ok(Endpoint::new(name, https, None)),
-        Ok(answer) => Ok(Endpoint::new(name, http, Some(answer))),
+    match probe(&clients.registry, &http).await {
+        Ok((StatusCode::BAD_REQUEST, _)) => Ok(Endpoint::new(name, clients, https, None)),
+        Ok(answer) => Ok(Endpoint::new(name, clients, http, Some(answer))),
         Err(error) if ConnectFailure::of(&error) == ConnectFailure::Broken => {
-            Ok(Endpoint::new(name, https, None))
+            Ok(Endpoint::new(name, clients, https, None))
         }
         Err(error) => Err(unreachable(name, &http, error)),
     }
@@ -166,18 +172,18 @@ async fn probe_loopback(
 
 /// For a host that the user listed: TLS first, plain HTTP when there is none.
 async fn probe_listed(
-    client: &Client,
+    clients: &Arc<Clients>,
     name: &str,
     http: Url,
     https: Url,
 ) -> Result<Arc<Endpoint>, RegistryError> {
-    let failed = match probe(client, &https).await {
-        Ok(answer) => return Ok(Endpoint::new(name, https, Some(answer))),
+    let failed = match probe(&clients.registry, &https).await {
+        Ok(answer) => return Ok(Endpoint::new(name, clients, https, Some(answer))),
         Err(error) => error,
     };
-    match probe(client, &http).await {
+    match probe(&clients.registry, &http).await {
         Ok((StatusCode::BAD_REQUEST, _)) | Err(_) => Err(unreachable(name, &https, failed)),
-        Ok(answer) => Ok(Endpoint::new(name, http, Some(answer))),
+        Ok(answer) => Ok(Endpoint::new(name, clients, http, Some(answer))),
     }
 }
 
@@ -211,6 +217,7 @@ mod tests {
             ("[::1]:5000", true),
             ("plain.example:5000", true),
             ("plain.example", false),
+            ("plain.example:1", false),
             ("localhost.example", false),
             ("128.0.0.1", false),
             ("registry.example", false),

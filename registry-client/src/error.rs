@@ -152,9 +152,10 @@ impl ConnectFailure {
         use rustls::{CertificateError, InvalidMessage};
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             return match error {
-                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    Some(Self::UnknownAuthority)
-                }
+                // A server's certificate that may sign others, and is not among those we trust.
+                rustls::Error::InvalidCertificate(
+                    CertificateError::UnknownIssuer | CertificateError::Other(_),
+                ) => Some(Self::UnknownAuthority),
                 rustls::Error::InvalidCertificate(_) => Some(Self::BadCertificate),
                 rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                     Some(Self::PlainHttp)
@@ -228,6 +229,10 @@ pub enum ProtocolFault {
     Location,
     /// The answer to a ranged request is another range.
     Range,
+    /// A blob is announced with another length than its descriptor says.
+    Length,
+    /// The content was another before.
+    WrongContent,
     /// A manifest is larger than any registry accepts.
     ManifestSize,
     /// A manifest has no media type, in no header and not in itself.
@@ -243,6 +248,8 @@ impl fmt::Display for ProtocolFault {
             Self::InsecureRealm => "the token server would get the credentials without TLS",
             Self::Location => "the registry's answer has no usable upload location",
             Self::Range => "the registry sent another range than asked for",
+            Self::Length => "the registry announced another length than the descriptor says",
+            Self::WrongContent => "the registry sent other content than its digest says",
             Self::ManifestSize => "the manifest is larger than 4 MiB",
             Self::MediaType => "the manifest has no media type",
             Self::List => "the registry's list is not valid JSON",
@@ -340,6 +347,14 @@ pub enum RegistryError {
         #[source]
         source: Box<RegistryError>,
     },
+    /// The user forbids such names.
+    #[error("{name} is blocked in {source_file}")]
+    Blocked {
+        /// The registry and the repository.
+        name: String,
+        /// The file that says so.
+        source_file: String,
+    },
     /// A reference of another repository was given to this one.
     #[error("`{reference}` is not in the repository {registry}/{repository}")]
     OtherRepository {
@@ -432,6 +447,14 @@ impl RegistryError {
             Self::Download { source, .. } | Self::Mirrors { source, .. } => source.status(),
             _ => None,
         }
+    }
+
+    /// Tells whether an answer contradicted itself, as those of a faulty proxy do.
+    pub(crate) fn is_lie(&self) -> bool {
+        let Self::Protocol { fault, .. } = self else {
+            return false;
+        };
+        matches!(fault, ProtocolFault::Length | ProtocolFault::Range)
     }
 
     /// Tells whether the same action may succeed later: the connection broke off, or the registry

@@ -66,7 +66,7 @@ impl Registry {
         let host = url.host_str().unwrap_or_default();
         let name = RequestName::new(&method, host, "", &url);
         let silence = self.shared.config.retry.silence;
-        let client = &self.shared.transport.registry;
+        let client = self.shared.transport.for_files();
         let sent = client.request(method, url).headers(headers(request)?);
         let timed_out = || RegistryError::unanswered(name.clone(), ConnectFailure::TimedOut);
         let response = tokio::time::timeout(silence, sent.send()).await;

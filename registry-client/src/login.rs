@@ -40,15 +40,14 @@ impl Registry {
         credentials: &Credentials,
     ) -> Result<LoginOutcome, RegistryError> {
         let shared = self.shared.clone();
-        let client = &shared.transport.registry;
         let endpoint = shared
             .endpoints
-            .get(client, host, MirrorScheme::Probed)
+            .get(&shared.transport, host, MirrorScheme::Probed)
             .await?;
         let given = credentials.clone();
         let source = Arc::new(move |_: &str| given.clone());
         let site = Site {
-            authorizer: Arc::new(Authorizer::new(source, Lifetime::Offline, &endpoint)),
+            authorizer: Arc::new(Authorizer::new(source, Lifetime::Offline, None, &endpoint)),
             endpoint,
             repository: String::new(),
             scopes: Arc::from([]),

@@ -6,6 +6,7 @@ use mica_oci::{Descriptor, Digest, MediaType};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::retry;
 use crate::site::{Call, Site};
@@ -13,13 +14,24 @@ use crate::{ProtocolFault, RegistryError};
 
 /// What registries accept as a manifest at most, by the specification.
 pub(crate) const LARGEST_MANIFEST: usize = 4 << 20;
-const LARGEST_LIST: usize = 16 << 20;
+pub(crate) const LARGEST_LIST: usize = 16 << 20;
 /// Both families. A registry may convert to a type that is listed, so all are.
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 const CONTENT_DIGEST: &str = "docker-content-digest";
+/// With this header a registry says that it lists the manifest among its subject's referrers.
+const OCI_SUBJECT: &str = "oci-subject";
+
+/// Who lists a manifest that has a subject among the referrers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Indexed {
+    /// The registry.
+    ByRegistry,
+    /// Nobody: it is for the client to do.
+    Not,
+}
 
 /// A manifest or index as the registry keeps it.
 #[derive(Clone, Debug)]
@@ -46,16 +58,19 @@ impl Site {
         let call = self.manifest_call(Method::HEAD, object);
         let response = self.send(&call).await?;
         let status = response.status();
-        if retry::is_passing(status) {
-            self.expect(&call, response, &[]).await?;
-        } else if status == StatusCode::OK
+        if status == StatusCode::OK
             && let Some(found) = from_headers(response.headers())
             && expected.is_none_or(|expected| *expected == found.digest)
         {
             return Ok(found);
         }
+        let mut site = self.clone();
+        if retry::is_passing(status) {
+            // It was asked often enough.
+            site.policy.attempts = 1;
+        }
         // A refusal of HEAD has no body, that of GET has the registry's reason.
-        let manifest = self.read_manifest(object, expected).await?;
+        let manifest = site.read_manifest(object, expected).await?;
         Ok(manifest.descriptor())
     }
 
@@ -89,7 +104,7 @@ impl Site {
         object: &str,
         media_type: &MediaType,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Indexed, RegistryError> {
         let actual = Digest::of(&bytes);
         let call = Call::new(Method::PUT, self.url(&format!("manifests/{object}"))).body(bytes);
         let Ok(value) = HeaderValue::from_str(media_type.as_str()) else {
@@ -99,10 +114,22 @@ impl Site {
         let response = self.send(&call).await?;
         let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
         let response = self.expect(&call, response, &wanted).await?;
+        let knows_referrers = response.headers().contains_key(OCI_SUBJECT);
         match announced(response.headers()) {
             Some(stored) if stored != actual => Err(self.wrong_digest(&call, actual, stored)),
-            _ => Ok(()),
+            _ if knows_referrers => Ok(Indexed::ByRegistry),
+            _ => Ok(Indexed::Not),
         }
+    }
+
+    /// Deletes a manifest by digest or a tag.
+    pub(crate) async fn delete_manifest(&self, object: &str) -> Result<(), RegistryError> {
+        let url = self.url(&format!("manifests/{object}"));
+        let call = Call::new(Method::DELETE, url);
+        let response = self.send(&call).await?;
+        let wanted = [StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
+        self.expect(&call, response, &wanted).await?;
+        Ok(())
     }
 
     /// Lists all tags, page by page.
@@ -112,17 +139,27 @@ impl Site {
             // `null` for a repository without tags.
             tags: Option<Vec<String>>,
         }
+        let tags = |page: Page| page.tags.unwrap_or_default();
+        self.list("tags/list", tags).await
+    }
+
+    /// Reads a list of names, page by page.
+    pub(crate) async fn list<P: DeserializeOwned>(
+        &self,
+        path: &str,
+        names: impl Fn(P) -> Vec<String>,
+    ) -> Result<Vec<String>, RegistryError> {
         let mut all = Vec::new();
-        let mut next = Some(self.url("tags/list"));
+        let mut next = Some(self.url(path));
         while let Some(url) = next {
             let call = Call::new(Method::GET, url);
             let (headers, body) = self.read(&call, LARGEST_LIST, ProtocolFault::List).await?;
-            let page: Page = serde_json::from_slice(&body)
+            let page: P = serde_json::from_slice(&body)
                 .map_err(|_| self.fault(&call, ProtocolFault::List))?;
-            let tags = page.tags.unwrap_or_default();
-            // A page without tags is the last, so that a list of links to itself ends.
-            next = next_page(&call.url, &headers).filter(|_| !tags.is_empty());
-            all.extend(tags);
+            let found = names(page);
+            // A page without names is the last, so that a list of links to itself ends.
+            next = next_page(&call.url, &headers).filter(|_| !found.is_empty());
+            all.extend(found);
             if all.len() > LARGEST_LIST / 8 {
                 return Err(self.fault(&call, ProtocolFault::List));
             }
@@ -193,7 +230,7 @@ fn own_media_type(bytes: &[u8]) -> Option<MediaType> {
 }
 
 /// Reads `Link: </v2/…>; rel="next"`. Source: RFC 8288.
-fn next_page(current: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(crate) fn next_page(current: &Url, headers: &HeaderMap) -> Option<Url> {
     let text = headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = text.trim().strip_prefix('<')?.split_once('>')?;
     let next = parameters.to_ascii_lowercase();

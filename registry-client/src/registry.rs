@@ -1,17 +1,19 @@
 //! All registries, as one process sees them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use mica_oci::Reference;
+use reqwest::header::HeaderMap;
 
 use crate::authorizer::Authorizer;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::repository::Repository;
 use crate::token::Lifetime;
+use crate::token_cache::TokenCache;
 use crate::transport::Transport;
-use crate::{Actions, RegistryConfig, RegistryError};
+use crate::{Actions, RateLimit, RegistryConfig, RegistryError};
 
 /// All registries: connections, tokens and what was found out about hosts, shared by all clones.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) transport: Transport,
     pub(crate) endpoints: Endpoints,
     authorizers: Mutex<HashMap<String, Arc<Authorizer>>>,
+    /// Registries whose limit was told of.
+    limits_told: Mutex<HashSet<String>>,
 }
 
 impl Registry {
@@ -36,6 +40,7 @@ impl Registry {
             transport: Transport::new(&config)?,
             endpoints: Endpoints::new(config.plain_http.clone()),
             authorizers: Mutex::default(),
+            limits_told: Mutex::default(),
             config,
         };
         Ok(Self {
@@ -50,13 +55,24 @@ impl Registry {
 }
 
 impl Shared {
+    /// Tells, once a registry, that few requests are left.
+    pub(crate) fn note_rate_limit(&self, registry: &str, headers: &HeaderMap) {
+        let limit = RateLimit::of(registry, headers).filter(RateLimit::is_near);
+        let Some(limit) = limit else { return };
+        let mut told = self.limits_told.lock().expect("no panic under this lock");
+        if told.insert(registry.to_owned()) {
+            (self.config.on_rate_limit)(&limit);
+        }
+    }
+
     /// Returns the host's authorizer, one for all its repositories.
     pub(crate) fn authorizer(&self, endpoint: &Endpoint) -> Arc<Authorizer> {
         let mut all = self.authorizers.lock().expect("no panic under this lock");
         let key = endpoint.base.to_string();
         let make = || {
             let source = self.config.credentials.clone();
-            Arc::new(Authorizer::new(source, Lifetime::Session, endpoint))
+            let cache = self.config.token_cache.as_deref().map(TokenCache::new);
+            Arc::new(Authorizer::new(source, Lifetime::Session, cache, endpoint))
         };
         all.entry(key).or_insert_with(make).clone()
     }

@@ -1,27 +1,31 @@
 //! One repository as a place to fetch from and push to.
 
-use std::collections::{HashMap, HashSet};
+mod contracts;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
 use bytes::Bytes;
-use mica_oci::{
-    BlobReader, ContractError, Descriptor, Digest, Fetch, MediaType, Push, Reference, Resolve, Tag,
-    Verified,
-};
+use mica_oci::{BlobReader, Descriptor, Digest, MediaType, Reference, Verified};
+use reqwest::{Method, Url};
 use tokio::io::AsyncReadExt;
 
 use crate::download::Download;
-use crate::manifests::RawManifest;
+use crate::journal::Journal;
+use crate::manifests::{Indexed, RawManifest};
 use crate::registry::Shared;
+use crate::rules::{self, MirrorPlace, Place};
 use crate::site::Site;
 use crate::upload::Upload;
-use crate::{Actions, Mirror, MirrorScheme, RegistryError};
+use crate::{Actions, MirrorScheme, ProtocolFault, Referrers, RegistryError};
 
 /// A mirror is one of several ways: it gets less patience than the registry.
 const MIRROR_ATTEMPTS: u32 = 2;
 /// Content up to this size is kept in memory while it is pushed, so that it can be sent again.
 const SMALL: u64 = 4 << 20;
+/// An upload of less is not worth a note for a later process.
+const SMALLEST_NOTED: u64 = 256 << 10;
 
 /// One repository of a registry; cheap to clone.
 #[derive(Clone)]
@@ -31,6 +35,9 @@ pub struct Repository {
     name: String,
     actions: Actions,
     mount_from: Option<String>,
+    /// Where it is pulled from when no mirror has it.
+    place: Place,
+    mirrors: Arc<[MirrorPlace]>,
     memory: Arc<Memory>,
 }
 
@@ -41,12 +48,34 @@ struct Memory {
     absent: Mutex<HashSet<Digest>>,
     /// Manifests that were pushed, for the tags that follow.
     pushed: Mutex<HashMap<Digest, RawManifest>>,
+    /// Which endpoint handed out a blob last.
+    given_by: Mutex<HashMap<Digest, Url>>,
+    /// Endpoints whose copy of a blob is another content.
+    distrusted: Mutex<HashSet<(Url, Digest)>>,
+}
+
+impl Memory {
+    fn trusts(&self, site: &Site, descriptor: &Descriptor) -> bool {
+        let distrusted = self.distrusted.lock().expect("no panic under this lock");
+        !distrusted.contains(&(site.endpoint.base.clone(), descriptor.digest.clone()))
+    }
 }
 
 impl Repository {
     pub(crate) fn new(shared: Arc<Shared>, reference: &Reference, actions: Actions) -> Self {
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let config = &shared.config;
+        let (place, mirrors) = match actions {
+            Actions::Pull => rules::places(&config.rules, &config.aliases, registry, repository),
+            // What was written is what is read: nothing stands in place of the registry.
+            Actions::PullPush | Actions::Delete => {
+                rules::places(&[], &BTreeMap::new(), registry, repository)
+            }
+        };
         Self {
             shared,
+            place,
+            mirrors: mirrors.into(),
             registry: reference.registry().to_owned(),
             name: reference.repository().to_owned(),
             actions,
@@ -78,13 +107,37 @@ impl Repository {
 
     /// Lists all tags, in the registry's order.
     pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
-        self.at_first_site(|site| async move { site.list_tags().await })
+        self.at_first_site(false, |site| async move { site.list_tags().await })
             .await
+    }
+
+    /// Deletes a manifest by its digest, or a tag.
+    ///
+    /// # Errors
+    /// [`RegistryError::Status`] with 405 where the registry does not let anybody delete.
+    pub async fn delete(&self, reference: &Reference) -> Result<(), RegistryError> {
+        let (object, _) = self.object(reference)?;
+        self.origin().await?.delete_manifest(&object).await
+    }
+
+    /// Lists what is about a manifest, by the API or by the tag schema that came before it.
+    pub async fn referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Referrers, RegistryError> {
+        let what = (subject.clone(), artifact_type.map(str::to_owned));
+        self.at_first_site(true, move |site| {
+            let (subject, wanted) = what.clone();
+            async move { site.referrers(&subject, wanted.as_deref()).await }
+        })
+        .await
     }
 
     /// Pushes a blob that can be read again: `open` is called with the offset to start at.
     ///
-    /// After a cut the upload goes on where the registry says, or from the start where it cannot.
+    /// After a cut the upload goes on where the registry says, or from the start where it cannot;
+    /// so does that of a process that was killed, where the configuration has a journal.
     ///
     /// # Errors
     /// [`RegistryError::Content`] when the content cannot be read or is not what `descriptor` says.
@@ -100,12 +153,37 @@ impl Repository {
         let site = self.origin().await?;
         let upload = self.upload(&site, descriptor);
         if self.is_there(&upload).await? {
+            self.forget_upload(descriptor);
             return Ok(());
         }
+        let journal = self.journal(descriptor);
+        if let Some((session, offset)) = upload.resume(journal.as_ref()).await {
+            return upload.patiently(session, offset, journal, open).await;
+        }
         match upload.start().await? {
-            Some(session) => upload.patiently(session, open).await,
+            Some(session) => upload.patiently(session, 0, journal, open).await,
             None => Ok(()),
         }
+    }
+
+    fn journal(&self, descriptor: &Descriptor) -> Option<Journal> {
+        let directory = self.shared.config.upload_journal.as_ref()?;
+        let is_worth_it = descriptor.size > SMALLEST_NOTED;
+        let name = self.upload_name(descriptor);
+        is_worth_it
+            .then(|| Journal::open(directory, &name))
+            .flatten()
+    }
+
+    /// Forgets an upload of an earlier process that was killed just after its end.
+    fn forget_upload(&self, descriptor: &Descriptor) {
+        if let Some(directory) = &self.shared.config.upload_journal {
+            Journal::forget(directory, &self.upload_name(descriptor));
+        }
+    }
+
+    fn upload_name(&self, descriptor: &Descriptor) -> String {
+        format!("{}/{}@{}", self.registry, self.name, descriptor.digest)
     }
 
     fn upload<'a>(&'a self, site: &'a Site, descriptor: &'a Descriptor) -> Upload<'a> {
@@ -149,7 +227,7 @@ impl Repository {
             let rest = bytes.slice(offset as usize..);
             async { Ok(Box::pin(io::Cursor::new(rest)) as BlobReader) }
         };
-        upload.patiently(session, open).await
+        upload.patiently(session, 0, None, open).await
     }
 
     async fn push_manifest(
@@ -164,8 +242,11 @@ impl Repository {
             digest: descriptor.digest.clone(),
         };
         let object = descriptor.digest.as_str();
-        site.put_manifest(object, &manifest.media_type, manifest.bytes.clone())
-            .await?;
+        let (media_type, bytes) = (&manifest.media_type, &manifest.bytes);
+        let indexed = site.put_manifest(object, media_type, bytes.clone()).await?;
+        if indexed == Indexed::Not {
+            site.note_referrer(&manifest).await?;
+        }
         let mut pushed = self.memory.pushed.lock().expect("no panic under this lock");
         pushed.insert(descriptor.digest.clone(), manifest);
         Ok(())
@@ -198,7 +279,7 @@ impl Repository {
         digest: Option<&Digest>,
     ) -> Result<RawManifest, RegistryError> {
         let what = (object.to_owned(), digest.cloned());
-        self.at_first_site(move |site| {
+        self.at_first_site(digest.is_some(), move |site| {
             let (object, digest) = what.clone();
             async move { site.read_manifest(&object, digest.as_ref()).await }
         })
@@ -207,7 +288,7 @@ impl Repository {
 
     async fn find(&self, reference: &Reference) -> Result<Descriptor, RegistryError> {
         let (object, digest) = self.object(reference)?;
-        self.at_first_site(move |site| {
+        self.at_first_site(digest.is_some(), move |site| {
             let (object, digest) = (object.clone(), digest.clone());
             async move { site.describe_manifest(&object, digest.as_ref()).await }
         })
@@ -221,13 +302,33 @@ impl Repository {
             let reader = io::Cursor::new(manifest.bytes);
             return Ok(Box::pin(Verified::new(reader, descriptor)));
         }
-        let open = |site| Download::open(descriptor.clone(), site);
-        let download = self.at_first_site(open).await?;
-        let origin = match self.mirrors().next() {
+        Ok(self.download(descriptor, 0).await?.into_reader())
+    }
+
+    async fn download(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Download, RegistryError> {
+        let open = |site: Site| async move {
+            if !self.memory.trusts(&site, descriptor) {
+                let call = site.blob_call(Method::GET, &descriptor.digest);
+                return Err(site.fault(&call, ProtocolFault::WrongContent));
+            }
+            let base = site.endpoint.base.clone();
+            let download = Download::open(descriptor.clone(), offset, site).await?;
+            let given_by = &self.memory.given_by;
+            let mut given_by = given_by.lock().expect("no panic under this lock");
+            given_by.insert(descriptor.digest.clone(), base);
+            Ok(download)
+        };
+        let download = self.at_first_site(true, open).await?;
+        let origin = match self.mirrors.first() {
             Some(_) => self.origin().await.ok(),
             None => None,
         };
-        Ok(download.with_origin(origin).into_reader())
+        let origin = origin.filter(|site| self.memory.trusts(site, descriptor));
+        Ok(download.with_origin(origin))
     }
 
     async fn put_tag(
@@ -250,7 +351,8 @@ impl Repository {
             None => site.read_manifest(digest.as_str(), Some(digest)).await?,
         };
         site.put_manifest(tag, &manifest.media_type, manifest.bytes)
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Returns how the manifest is asked for: by digest where there is one, by tag otherwise.
@@ -273,13 +375,19 @@ impl Repository {
     /// Reads from the first mirror that can, or else from the registry itself.
     async fn at_first_site<T, Reading>(
         &self,
+        by_digest: bool,
         read: impl Fn(Site) -> Reading,
     ) -> Result<T, RegistryError>
     where
         Reading: Future<Output = Result<T, RegistryError>>,
     {
+        rules::check(&self.shared.config.rules, &self.registry, &self.name)?;
         let mut failed = None;
-        for mirror in self.mirrors() {
+        for mirror in self
+            .mirrors
+            .iter()
+            .filter(|mirror| mirror.serves(by_digest))
+        {
             match self.mirror(mirror).await {
                 Ok(site) if site.endpoint.is_dead() => {}
                 Ok(site) => match read(site.clone()).await {
@@ -296,12 +404,6 @@ impl Repository {
         result.map_err(|error| self.after_mirror(failed, error))
     }
 
-    fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
-        let mirrors = self.shared.config.mirrors.get(&self.registry);
-        let mirrors = mirrors.filter(|_| self.actions == Actions::Pull);
-        mirrors.into_iter().flatten()
-    }
-
     /// Joins the registry's refusal with that of the mirror that was asked before.
     fn after_mirror(&self, mirror: Option<RegistryError>, error: RegistryError) -> RegistryError {
         match mirror {
@@ -314,15 +416,19 @@ impl Repository {
         }
     }
 
-    async fn mirror(&self, mirror: &Mirror) -> Result<Site, RegistryError> {
-        let name = format!("{}{}", mirror.prefix, self.name);
-        let mut site = self.site(&mirror.host, mirror.scheme, name).await?;
+    async fn mirror(&self, place: &MirrorPlace) -> Result<Site, RegistryError> {
+        let MirrorPlace { mirror, repository } = place;
+        let mut site = self
+            .site(&mirror.host, mirror.scheme, repository.clone())
+            .await?;
         site.policy.attempts = site.policy.attempts.min(MIRROR_ATTEMPTS);
         Ok(site)
     }
 
     async fn origin(&self) -> Result<Site, RegistryError> {
-        self.site(&self.registry, MirrorScheme::Probed, self.name.clone())
+        rules::check(&self.shared.config.rules, &self.registry, &self.name)?;
+        let Place { host, repository } = &self.place;
+        self.site(host, MirrorScheme::Probed, repository.clone())
             .await
     }
 
@@ -333,8 +439,8 @@ impl Repository {
         repository: String,
     ) -> Result<Site, RegistryError> {
         let shared = self.shared.clone();
-        let client = &shared.transport.registry;
-        let endpoint = shared.endpoints.get(client, host, scheme).await?;
+        let endpoints = &shared.endpoints;
+        let endpoint = endpoints.get(&shared.transport, host, scheme).await?;
         Ok(Site {
             authorizer: shared.authorizer(&endpoint),
             endpoint,
@@ -349,6 +455,7 @@ impl Repository {
         let actions = match self.actions {
             Actions::Pull => "pull",
             Actions::PullPush => "pull,push",
+            Actions::Delete => "pull,push,delete",
         };
         let own = format!("repository:{repository}:{actions}");
         let other = self.mount_from.as_ref();
@@ -359,51 +466,6 @@ impl Repository {
 
 fn is_manifest(media_type: &MediaType) -> bool {
     media_type.is_manifest() || media_type.is_index()
-}
-
-impl Fetch for Repository {
-    async fn fetch(&self, descriptor: &Descriptor) -> Result<BlobReader, ContractError> {
-        Ok(self.open(descriptor).await?)
-    }
-}
-
-impl Push for Repository {
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, ContractError> {
-        let site = self.origin().await?;
-        let found = self.upload(&site, descriptor).is_there().await?;
-        if !found {
-            let mut absent = self.memory.absent.lock().expect("no panic under this lock");
-            absent.insert(descriptor.digest.clone());
-        }
-        Ok(found)
-    }
-
-    async fn push(
-        &self,
-        descriptor: &Descriptor,
-        content: BlobReader,
-    ) -> Result<(), ContractError> {
-        if is_manifest(&descriptor.media_type) {
-            return Ok(self.push_manifest(descriptor, content).await?);
-        }
-        Ok(self.push_blob(descriptor, content).await?)
-    }
-}
-
-impl Resolve for Repository {
-    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, ContractError> {
-        Ok(self.find(reference).await?)
-    }
-}
-
-impl Tag for Repository {
-    async fn tag(
-        &self,
-        descriptor: &Descriptor,
-        reference: &Reference,
-    ) -> Result<(), ContractError> {
-        Ok(self.put_tag(descriptor, reference).await?)
-    }
 }
 
 impl fmt::Debug for Repository {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use mica_oci::Digest;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode, Url};
 
@@ -71,6 +72,11 @@ impl Site {
         url.expect("names and digests were checked, so they are valid in a URL")
     }
 
+    /// Makes a request about a blob.
+    pub(crate) fn blob_call(&self, method: Method, digest: &Digest) -> Call {
+        Call::new(method, self.url(&format!("blobs/{digest}")))
+    }
+
     /// Sends a request: with what the host wants to be told about us, again while it is busy.
     ///
     /// Returns every answer that is final, also a refusal: see [`Site::expect`].
@@ -106,7 +112,8 @@ impl Site {
             return Ok(None);
         }
         let around = Surroundings {
-            client: &self.shared.transport.token,
+            transport: &self.shared.transport,
+            repository: &self.repository,
             endpoints: &self.shared.endpoints,
             endpoint: &self.endpoint,
             policy: self.policy,
@@ -117,7 +124,10 @@ impl Site {
     async fn learn(&self, response: &Response, used: Option<&HeaderValue>) -> bool {
         response.status() == StatusCode::UNAUTHORIZED
             && self.endpoint.owns(response.url())
-            && self.authorizer.learn(response.headers(), used).await
+            && self
+                .authorizer
+                .learn(&self.endpoint, response.headers(), used)
+                .await
     }
 
     async fn send_patiently(
@@ -160,11 +170,13 @@ impl Site {
         let sent = sent.map_err(|_| self.silent(call))?;
         let response = sent.map_err(|error| RegistryError::connect(self.name(call), error))?;
         self.endpoint.note_answer();
+        self.shared
+            .note_rate_limit(&self.endpoint.name, response.headers());
         Ok(response)
     }
 
     fn request(&self, call: &Call, authorization: Option<&HeaderValue>) -> reqwest::RequestBuilder {
-        let client = &self.shared.transport.registry;
+        let client = &self.endpoint.clients.registry;
         let request = client
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone());

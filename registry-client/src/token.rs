@@ -29,8 +29,28 @@ pub(crate) struct Token {
 }
 
 impl Token {
+    /// Makes a token of what another process was given.
+    pub(crate) fn from_cache(bearer: &Secret, lives: Duration) -> Option<Self> {
+        Some(Self {
+            header: sensitive(&format!("Bearer {}", bearer.expose()))?,
+            identity: None,
+            expires: Instant::now() + lives,
+        })
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         Instant::now() < self.expires
+    }
+
+    /// Returns the token without the name of its scheme.
+    pub(crate) fn bearer(&self) -> Secret {
+        let header = self.header.to_str().unwrap_or_default();
+        Secret::new(header.strip_prefix("Bearer ").unwrap_or_default())
+    }
+
+    /// Returns how long the token is worth sending.
+    pub(crate) fn lives(&self) -> Duration {
+        self.expires.saturating_duration_since(Instant::now())
     }
 }
 

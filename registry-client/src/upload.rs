@@ -6,9 +6,10 @@ use mica_oci::{BlobReader, Descriptor, Verified};
 use reqwest::{Method, StatusCode};
 
 use crate::RegistryError;
+use crate::journal::Journal;
 use crate::retry::Budget;
-use crate::site::{Call, Site};
-use crate::upload_session::{Session, Start};
+use crate::site::Site;
+use crate::upload_session::{Session, SharedReader, Start};
 
 /// A blob that is to be put into a repository.
 pub(crate) struct Upload<'a> {
@@ -18,6 +19,15 @@ pub(crate) struct Upload<'a> {
     pub(crate) mount_from: Option<&'a str>,
 }
 
+/// How the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// In pieces of this many bytes, each confirmed.
+    Pieces(u64),
+    /// In one request: the registry does not take pieces.
+    Whole,
+}
+
 impl Upload<'_> {
     /// Begins the upload; `None` when the registry mounted the blob, so that nothing is left to do.
     pub(crate) async fn start(&self) -> Result<Option<Session<'_>>, RegistryError> {
@@ -25,6 +35,17 @@ impl Upload<'_> {
             Start::Mounted => Ok(None),
             Start::Session(session) => Ok(Some(session)),
         }
+    }
+
+    /// Goes on with the upload of an earlier process, where the registry still knows it.
+    pub(crate) async fn resume(&self, journal: Option<&Journal>) -> Option<(Session<'_>, u64)> {
+        let location = journal?.session()?;
+        if !self.site.endpoint.owns(&location) {
+            return None;
+        }
+        let mut session = Session::at(self.site, self.descriptor, location);
+        let received = session.received().await?;
+        Some((session, received))
     }
 
     /// Sends content that can be read only once. A cut connection is an error.
@@ -41,7 +62,9 @@ impl Upload<'_> {
     /// Sends content that can be read again from any offset, until it is there.
     pub(crate) async fn patiently<F, Opening>(
         &self,
-        first: Session<'_>,
+        mut session: Session<'_>,
+        mut offset: u64,
+        journal: Option<Journal>,
         open: F,
     ) -> Result<(), RegistryError>
     where
@@ -49,28 +72,42 @@ impl Upload<'_> {
         Opening: Future<Output = io::Result<BlobReader>>,
     {
         let mut budget = Budget::new(self.site.policy);
-        let (mut session, mut offset, mut expired) = (first, 0, false);
+        let mut expired = false;
+        let mut manner = Manner::Pieces(session.piece(self.site.shared.config.upload_chunk));
         loop {
-            let error = match self.send(&mut session, offset, &open).await {
-                Ok(()) => return Ok(()),
+            note(journal.as_ref(), &session);
+            let sent = self.send(&mut session, offset, manner, journal.as_ref(), &open);
+            let error = match sent.await {
+                Ok(()) => break,
                 Err(error) => error,
             };
             // A token may run out during a long upload; the next request gets a new one.
             let first_refusal =
                 error.status() == Some(401) && !std::mem::replace(&mut expired, true);
-            // Some registries cannot go on in the middle, whatever their status said.
-            let no_resume = offset > 0 && matches!(error.status(), Some(400 | 404 | 405 | 416));
+            let refused = matches!(
+                error.status(),
+                Some(400 | 404 | 405 | 411 | 413 | 416 | 501)
+            );
+            // Some registries cannot go on in the middle, or take no pieces, whatever their
+            // status said.
+            let no_resume = refused && (offset > 0 || manner != Manner::Whole);
             let again = error.is_retryable() || first_refusal || no_resume;
             if !again || !budget.wait(None).await {
+                if !error.is_retryable() {
+                    close(journal);
+                }
                 return self.abandon(session, Err(error)).await;
             }
             if self.is_there().await? {
-                return Ok(());
+                break;
             }
             let received = match no_resume {
                 true => None,
                 false => session.received().await,
             };
+            if no_resume && offset == 0 {
+                manner = Manner::Whole;
+            }
             match received {
                 Some(received) => {
                     budget.moved(received.saturating_sub(offset));
@@ -78,33 +115,50 @@ impl Upload<'_> {
                 }
                 None => match self.start().await? {
                     Some(another) => (session, offset) = (another, 0),
-                    None => return Ok(()),
+                    None => break,
                 },
             }
         }
+        close(journal);
+        Ok(())
     }
 
     async fn send<F, Opening>(
         &self,
         session: &mut Session<'_>,
         offset: u64,
+        manner: Manner,
+        journal: Option<&Journal>,
         open: &F,
     ) -> Result<(), RegistryError>
     where
         F: Fn(u64) -> Opening,
         Opening: Future<Output = io::Result<BlobReader>>,
     {
+        let size = self.descriptor.size;
+        if offset >= size && size > 0 {
+            return session.complete().await;
+        }
+        let opened = open(offset).await;
+        let mut content = opened.map_err(|source| self.unreadable(source))?;
         if offset == 0 {
-            let content = open(0).await.map_err(|source| self.unreadable(source))?;
-            let content = Box::pin(Verified::new(content, self.descriptor));
+            content = Box::pin(Verified::new(content, self.descriptor));
+        }
+        let piece = match manner {
+            Manner::Pieces(piece) => piece,
+            Manner::Whole => u64::MAX,
+        };
+        if offset == 0 && size <= piece {
             return session.put(content).await;
         }
-        if offset < self.descriptor.size {
-            // Only a part is read, so the check is the registry's when the session is completed.
-            let content = open(offset)
-                .await
-                .map_err(|source| self.unreadable(source))?;
-            session.patch(offset, content).await?;
+        // Of a part only the registry can tell whether it is right, when the session is completed.
+        let content = SharedReader::new(content);
+        let mut from = offset;
+        while from < size {
+            let count = piece.min(size - from);
+            session.patch(from, count, content.clone()).await?;
+            from += count;
+            note(journal, session);
         }
         session.complete().await
     }
@@ -116,7 +170,7 @@ impl Upload<'_> {
         } = self.descriptor;
         let call = match media_type.is_manifest() || media_type.is_index() {
             true => self.site.manifest_call(Method::HEAD, digest.as_str()),
-            false => Call::new(Method::HEAD, self.site.url(&format!("blobs/{digest}"))),
+            false => self.site.blob_call(Method::HEAD, digest),
         };
         let response = self.site.send(&call).await?;
         let wanted = [StatusCode::OK, StatusCode::NOT_FOUND];
@@ -143,5 +197,17 @@ impl Upload<'_> {
             digest: self.descriptor.digest.clone(),
             source,
         }
+    }
+}
+
+fn note(journal: Option<&Journal>, session: &Session<'_>) {
+    if let Some(journal) = journal {
+        journal.note(session.location());
+    }
+}
+
+fn close(journal: Option<Journal>) {
+    if let Some(journal) = journal {
+        journal.close();
     }
 }

@@ -3,13 +3,15 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use futures_util::{TryStreamExt, stream};
+use bytes::BytesMut;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use mica_oci::{BlobReader, Descriptor};
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use tokio_util::io::ReaderStream;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::site::{Call, Site};
 use crate::{ProtocolFault, RegistryError};
@@ -22,6 +24,43 @@ pub(crate) struct Session<'a> {
     site: &'a Site,
     descriptor: &'a Descriptor,
     location: Url,
+    /// The registry takes no smaller piece, but for the last.
+    smallest_piece: u64,
+}
+
+/// Content of which requests take one piece after another.
+#[derive(Clone)]
+pub(crate) struct SharedReader {
+    reader: Arc<tokio::sync::Mutex<BlobReader>>,
+}
+
+impl SharedReader {
+    pub(crate) fn new(reader: BlobReader) -> Self {
+        let reader = Arc::new(tokio::sync::Mutex::new(reader));
+        Self { reader }
+    }
+
+    /// Returns the next `count` bytes as a reader of their own.
+    fn piece(self, count: u64) -> BlobReader {
+        let chunks = stream::try_unfold((self, count), |(shared, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let mut chunk = BytesMut::with_capacity(CHUNK);
+            {
+                let mut reader = shared.reader.lock().await;
+                let limit = left.min(CHUNK as u64);
+                let mut part = (&mut *reader).take(limit);
+                while (chunk.len() as u64) < limit && part.read_buf(&mut chunk).await? > 0 {}
+            }
+            let rest = left - chunk.len() as u64;
+            if chunk.is_empty() {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            Ok(Some((chunk.freeze(), (shared, rest))))
+        });
+        Box::pin(StreamReader::new(chunks.boxed()))
+    }
 }
 
 /// How an upload begins.
@@ -57,7 +96,28 @@ impl<'a> Session<'a> {
             site,
             descriptor,
             location: location.ok_or_else(|| site.fault(&call, ProtocolFault::Location))?,
+            smallest_piece: smallest_piece(response.headers()),
         }))
+    }
+
+    /// Takes up a session that an earlier process began.
+    pub(crate) fn at(site: &'a Site, descriptor: &'a Descriptor, location: Url) -> Self {
+        Self {
+            site,
+            descriptor,
+            location,
+            smallest_piece: 0,
+        }
+    }
+
+    /// Returns where to go on.
+    pub(crate) fn location(&self) -> &Url {
+        &self.location
+    }
+
+    /// Returns how large a piece is: as large as we like, unless the registry wants more.
+    pub(crate) fn piece(&self, wanted: u64) -> u64 {
+        wanted.max(self.smallest_piece).max(1)
     }
 
     /// Sends all bytes and ends the session, in one request.
@@ -68,17 +128,19 @@ impl<'a> Session<'a> {
         self.finished(&call, response).await
     }
 
-    /// Sends the bytes from `offset` on, without ending the session.
+    /// Sends the next `count` bytes, the first of which is `offset`, without ending the session.
     pub(crate) async fn patch(
         &mut self,
         offset: u64,
-        content: BlobReader,
+        count: u64,
+        content: SharedReader,
     ) -> Result<(), RegistryError> {
-        let last = self.descriptor.size - 1;
+        let last = offset + count - 1;
         let range = HeaderValue::from_str(&format!("{offset}-{last}"));
         let call = Call::new(Method::PATCH, self.location.clone())
             .header(CONTENT_RANGE, range.expect("digits are valid in a header"))
-            .header(CONTENT_LENGTH, (self.descriptor.size - offset).into());
+            .header(CONTENT_LENGTH, count.into());
+        let content = content.piece(count);
         let response = self.stream(call.clone(), content).await?;
         let wanted = [
             StatusCode::ACCEPTED,
@@ -105,6 +167,7 @@ impl<'a> Session<'a> {
         if !known.contains(&response.status()) {
             return None;
         }
+        self.smallest_piece = smallest_piece(response.headers()).max(self.smallest_piece);
         let received = end_of_range(response.headers())?;
         self.follow(&call, response.headers());
         (received <= self.descriptor.size).then_some(received)
@@ -189,6 +252,13 @@ fn location(site: &Site, current: &Url, headers: &HeaderMap) -> Option<Url> {
         url.set_port(base.port()).ok()?;
     }
     matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+/// Reads `OCI-Chunk-Min-Length`.
+fn smallest_piece(headers: &HeaderMap) -> u64 {
+    let value = headers.get("oci-chunk-min-length");
+    let text = value.and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Reads `Range: 0-9` as 10 bytes. An empty session is `0-0` or has none.

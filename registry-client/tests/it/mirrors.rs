@@ -1,9 +1,9 @@
 //! Mirrors: asked first, never pushed to, and no reason to fail.
 
-use std::collections::BTreeMap;
-
 use mica_oci::{Fetch, Push, Resolve};
-use mica_registry_client::{Actions, ConnectFailure, Registry, RegistryConfig, RegistryError};
+use mica_registry_client::{
+    Actions, ConnectFailure, Registry, RegistryConfig, RegistryError, Rule,
+};
 use tokio::io::AsyncReadExt;
 
 use crate::download::{layer, noise};
@@ -15,8 +15,13 @@ fn registry(origin: &Fake, mirrors: &[String]) -> Registry {
         .iter()
         .map(|mirror| mirror.parse().unwrap())
         .collect();
+    let rule = Rule {
+        prefix: origin.address.to_string(),
+        mirrors,
+        ..Rule::default()
+    };
     let config = RegistryConfig {
-        mirrors: BTreeMap::from([(origin.address.to_string(), mirrors)]),
+        rules: vec![rule],
         ..quick()
     };
     Registry::new(config).unwrap()
