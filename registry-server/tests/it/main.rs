@@ -1,0 +1,9 @@
+//! The server against the requirements of the OCI distribution specification 1.1: one test an end
+//! point, one line a status.
+
+mod discovery;
+mod management;
+mod mirror;
+mod pull;
+mod push;
+mod world;
