@@ -96,6 +96,34 @@ pub(crate) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    /// A document cannot be read from where it is.
+    #[error("cannot read {digest}")]
+    Read {
+        /// The document.
+        digest: mica_oci::Digest,
+        /// The answer of whoever has it.
+        #[source]
+        source: mica_oci::ContractError,
+    },
+    /// A configuration file is not the TOML it should be.
+    #[error("cannot read configuration {}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where the TOML is at fault.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A configuration file has a value that it cannot have.
+    #[error("cannot use `{value}` in {}: {reason}", path.display())]
+    ConfigurationValue {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A variable of the environment has a value that it cannot have.
     #[error("{variable} is `{value}`: {reason}")]
     Variable {

@@ -6,15 +6,10 @@ use mica_builder::RemoteError;
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::StoreError;
 
-use crate::build::S3CacheError;
-
 /// Looks for a known error among `error` and its causes, and says what can be done about it.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     let mut current = Some(error);
     while let Some(cause) = current {
-        if let Some(error) = cause.downcast_ref::<S3CacheError>() {
-            return error.hint();
-        }
         let hint = match (cause.downcast_ref(), registry_error(cause)) {
             (Some(error), _) => of_store(error),
             (_, Some(error)) => of_registry(error),
@@ -89,10 +84,16 @@ fn of_registry(error: &RegistryError) -> Option<String> {
     let text = match error.hint()? {
         Hint::Login => return Some(log_in(error)),
         Hint::Certificate => {
-            "add the registry's certificate authority to the system's, or set SSL_CERT_FILE"
+            return Some(format!(
+                "put the registry's certificate authority into /etc/docker/certs.d/{}/ca.crt, or set SSL_CERT_FILE",
+                registry_of(error)
+            ));
         }
         Hint::PlainHttp => {
-            "name the registry in `insecure-registries` of mica's config.json if it speaks plain HTTP"
+            return Some(format!(
+                "if {} speaks plain HTTP, name it in `insecure-registries` of mica's config.json or docker's daemon.json",
+                registry_of(error)
+            ));
         }
         Hint::Name if is_connect(error) => "check the registry's host name",
         Hint::Name => "check the name and the tag; a private repository needs `mica login`",
@@ -101,11 +102,21 @@ fn of_registry(error: &RegistryError) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn log_in(error: &RegistryError) -> String {
-    let registry = match error {
-        RegistryError::Status { request, .. } => &request.registry,
+/// Returns the registry that an error is about.
+fn registry_of(error: &RegistryError) -> &str {
+    match error {
+        RegistryError::Status { request, .. } | RegistryError::Connect { request, .. } => {
+            &request.registry
+        }
+        RegistryError::Download { source, .. } | RegistryError::Mirrors { source, .. } => {
+            registry_of(source)
+        }
         _ => "REGISTRY",
-    };
+    }
+}
+
+fn log_in(error: &RegistryError) -> String {
+    let registry = registry_of(error);
     format!("log in with `mica login {registry}`, or with an account that may do this")
 }
 

@@ -18,6 +18,8 @@ mod failure;
 mod hint;
 mod listing;
 mod look;
+mod manifest_lists;
+mod place;
 mod printer;
 mod progress;
 mod session;

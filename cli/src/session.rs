@@ -1,7 +1,9 @@
 //! What commands share, made when they ask for it.
 
+use std::collections::BTreeSet;
+
 use mica_container::Containers;
-use mica_registry_client::Registry;
+use mica_registry_client::{PlainHttp, Registry, RegistryConfig};
 use mica_store::{LayerStorage, Store, StoreOptions};
 use tokio::runtime::Runtime;
 
@@ -50,11 +52,27 @@ impl Session {
 
     /// Sets up the client of registries; nothing is sent yet.
     pub(crate) fn registry(&self) -> Result<Registry, Failure> {
+        Ok(Registry::new(self.registry_config()?)?)
+    }
+
+    /// As [`registry`](Self::registry), for a command that allows one host to be insecure.
+    pub(crate) fn insecure_registry(&self, host: &str) -> Result<Registry, Failure> {
+        let mut config = self.registry_config()?;
+        let mut hosts = match config.plain_http {
+            PlainHttp::LoopbackOnly => BTreeSet::new(),
+            PlainHttp::Hosts(hosts) => hosts,
+        };
+        hosts.insert(host.to_owned());
+        config.plain_http = PlainHttp::Hosts(hosts);
+        Ok(Registry::new(config)?)
+    }
+
+    fn registry_config(&self) -> Result<RegistryConfig, Failure> {
         let settings = Settings::read(self.environment)?;
         let printer = self.printer;
-        let config =
-            settings.registry_config(self.environment, move |text| printer.warning(text))?;
-        Ok(Registry::new(config)?)
+        let runroot = &self.directories.runroot;
+        let warn = move |text: &str| printer.warning(text);
+        Ok(settings.registry_config(self.environment, runroot, warn)?)
     }
 
     /// Starts the threads that transfers need.

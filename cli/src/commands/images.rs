@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use jiff::Timestamp;
-use mica_store::{Image, Store, Tagged};
+use mica_store::{Image, Store, StoreError, Tagged};
 use serde_json::Value;
 
 use super::filter::Filters;
@@ -106,6 +106,8 @@ fn select(args: &ImagesArgs, store: &Store, session: &Session) -> Result<Vec<Ent
     for tagged in store.images()? {
         let image = match store.image(&tagged.target, None) {
             Ok(image) => image,
+            // Artifacts are in the store for those who pull them from it.
+            Err(StoreError::NotAnImage { .. }) => continue,
             // One image that cannot be read, or is for another platform alone, hides no other.
             Err(error) => {
                 session.printer.warning(&error.to_string());

@@ -15,10 +15,16 @@ pub(crate) struct InfoArgs {
     /// Format output using a Go template, or `json`
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// Display how a registry is reached, and which files say so
+    #[arg(long, value_name = "HOST")]
+    registry: Option<String>,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs, session: &Session) -> Outcome {
+    if let Some(host) = &args.registry {
+        return super::registry_info::run(host, args.format.as_deref(), session);
+    }
     let host = probe();
     let data = describe(&host, session)?;
     match args.format.as_deref() {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Read};
 
 use clap::Args;
-use mica_registry_client::{Credentials, Hint, RegistryError, Secret};
+use mica_registry_client::{Credentials, Hint, RegistryError, Secret, forget_tokens};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::config::{self, Kept};
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &LoginArgs, session: &Session) -> Outcome {
         Some(token) => Credentials::IdentityToken(token),
         None => credentials,
     };
+    forget_tokens(&config::token_cache(&session.directories.runroot), registry);
     if let Kept::File(path) = config::keep(session.environment, registry, &kept)? {
         session.printer.message(format!(
             "WARNING! Your credentials are stored unencrypted in '{}'.\n\

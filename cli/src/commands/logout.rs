@@ -18,6 +18,8 @@ pub(crate) struct LogoutArgs {
 /// Runs the command.
 pub(crate) fn run(args: &LogoutArgs, session: &Session) -> Outcome {
     let registry = super::registry_name(&args.server);
+    let tokens = config::token_cache(&session.directories.runroot);
+    mica_registry_client::forget_tokens(&tokens, registry);
     let shown = config::server_key(registry);
     session
         .printer

@@ -6,7 +6,7 @@ use mica_registry_client::Actions;
 use mica_store::{Image, Store};
 
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{CliError, Failure, Outcome};
 use crate::printer::Printer;
 use crate::progress::{Direction, TransferProgress, Verbosity};
 use crate::session::Session;
@@ -14,6 +14,9 @@ use crate::session::Session;
 /// Download an image from a registry
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Set platform if server is multi-platform capable
     #[arg(long)]
     platform: Option<String>,
@@ -35,6 +38,9 @@ pub(crate) fn run(args: &PullArgs, session: &Session) -> Outcome {
     } else {
         Verbosity::Normal
     };
+    if args.all_tags {
+        return pull_all(args, session, &store, &reference, verbosity);
+    }
     if verbosity == Verbosity::Normal && reference.digest().is_none() && !has_tag(&args.name) {
         session.printer.line("Using default tag: latest")?;
     }
@@ -48,6 +54,36 @@ pub(crate) fn run(args: &PullArgs, session: &Session) -> Outcome {
         verbosity,
     )?;
     session.printer.line(reference.to_string())?;
+    Ok(Exit::Success)
+}
+
+/// Pulls what every tag of a repository stands for.
+fn pull_all(
+    args: &PullArgs,
+    session: &Session,
+    store: &Store,
+    reference: &Reference,
+    verbosity: Verbosity,
+) -> Outcome {
+    if has_tag(&args.name) || reference.digest().is_some() {
+        let message = "tag can't be used with --all-tags/-a".into();
+        return Err(CliError::Arguments { message }.into());
+    }
+    let platform = session.environment.platform(args.platform.as_deref())?;
+    let repository = session.registry()?.repository(reference, Actions::Pull);
+    for tag in session.block_on(repository.tags())?? {
+        let reference = reference.with_tag(&tag)?;
+        let printer = session.printer;
+        pull(
+            session,
+            printer,
+            store,
+            &reference,
+            platform.as_ref(),
+            verbosity,
+        )?;
+        printer.line(reference.to_string())?;
+    }
     Ok(Exit::Success)
 }
 

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::artifact::ArtifactCommand;
 use super::groups::{BuilderCommand, ContainerCommand, ImageCommand, SystemCommand};
+use super::manifest::ManifestCommand;
 use super::volume::VolumeCommand;
 use super::{
-    attach, build, builds, cat, commit, completion, cp, create, diff, du, exec, extract,
-    file_history, find, history, images, import, info, inspect, layers, load, login, logout, logs,
-    ls, pause, port, ps, pull, push, rename, report, rm, rmi, run, save, sbom, secrets, shell,
-    start, stats, stop, tag, top, version, volume, wait, waste, why,
+    artifact, attach, build, builds, cat, commit, completion, copy, cp, create, diff, du, exec,
+    extract, file_history, find, history, images, import, info, inspect, layers, load, login,
+    logout, logs, ls, manifest, pause, port, ps, pull, push, rename, report, rm, rmi, run, save,
+    sbom, search, secrets, serve, shell, start, stats, stop, sync, tag, tags, top, version, volume,
+    wait, waste, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -58,10 +61,15 @@ pub(crate) enum Command {
     Login(login::LoginArgs),
     /// Log out from a registry
     Logout(logout::LogoutArgs),
+    /// Search Docker Hub, or another registry, for images
+    Search(search::SearchArgs),
     /// Show the version information
     Version(version::VersionArgs),
     /// Display what the host allows, and what is in the store
     Info(info::InfoArgs),
+    /// Manage files in registries
+    #[command(subcommand)]
+    Artifact(ArtifactCommand),
     /// Manage builds
     #[command(subcommand, visible_alias = "buildx")]
     Builder(Box<BuilderCommand>),
@@ -75,6 +83,9 @@ pub(crate) enum Command {
     /// Manage images
     #[command(subcommand)]
     Image(Box<ImageCommand>),
+    /// Manage Docker image manifests and manifest lists
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Manage mica
     #[command(subcommand)]
     System(SystemCommand),
@@ -89,6 +100,7 @@ pub(crate) enum Command {
     Commit(commit::CommitArgs),
     /// Generate the autocompletion script for the specified shell
     Completion(completion::CompletionArgs),
+    Copy(copy::CopyArgs),
     /// Copy files/folders from a container to the local filesystem
     Cp(cp::CpArgs),
     /// Create a new container
@@ -139,14 +151,19 @@ pub(crate) enum Command {
     Sbom(sbom::SbomArgs),
     /// Look for secrets in an image
     Secrets(secrets::SecretsArgs),
+    /// Serve the store as a registry, or a mirror of another registry
+    Serve(serve::ServeArgs),
     /// Start one or more stopped containers
     Start(start::StartArgs),
     /// Display resource usage statistics of containers
     Stats(stats::StatsArgs),
     /// Stop one or more running containers
     Stop(stop::StopArgs),
+    Sync(sync::SyncArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(tag::TagArgs),
+    /// List the tags of a repository in a registry
+    Tags(tags::TagsArgs),
     /// Display the running processes of a container
     Top(top::TopArgs),
     /// Unpause all processes within one or more containers
@@ -170,20 +187,24 @@ impl Command {
             Self::Images(args) => images::run(args, session),
             Self::Login(args) => login::run(args, session),
             Self::Logout(args) => logout::run(args, session),
+            Self::Search(args) => search::run(args, session),
             Self::Version(args) => version::run(args, session),
             Self::Info(args) => info::run(args, session),
+            Self::Artifact(command) => artifact::run(command, session),
             Self::Builder(command) => command.run(session),
             Self::Builds(args) => builds::run(args, session),
             Self::Why(args) => why::run(args, session),
             Self::Shell(args) => shell::run(args, session),
             Self::Container(command) => command.run(session),
             Self::Image(command) => command.run(session),
+            Self::Manifest(command) => manifest::run(command, session),
             Self::System(command) => command.run(session),
             Self::Volume(command) => volume::run(command, session),
             Self::Attach(args) => attach::run(args, session),
             Self::Cat(args) => cat::run(args, session),
             Self::Commit(args) => commit::run(args, session),
             Self::Completion(args) => completion::run(args, session),
+            Self::Copy(args) => copy::run(args, session),
             Self::Cp(args) => cp::run(args, session),
             Self::Create(args) => create::run(args, session),
             Self::Diff(args) => diff::run(args, session),
@@ -209,10 +230,13 @@ impl Command {
             Self::Save(args) => save::run(args, session),
             Self::Sbom(args) => sbom::run(args, session),
             Self::Secrets(args) => secrets::run(args, session),
+            Self::Serve(args) => serve::run(args, session),
             Self::Start(args) => start::run(args, session),
             Self::Stats(args) => stats::run(args, session),
             Self::Stop(args) => stop::stop(args, session),
+            Self::Sync(args) => sync::run(args, session),
             Self::Tag(args) => tag::run(args, session),
+            Self::Tags(args) => tags::run(args, session),
             Self::Top(args) => top::run(args, session),
             Self::Unpause(args) => pause::unpause(args, session),
             Self::Wait(args) => wait::run(args, session),

@@ -42,6 +42,16 @@ fn registry_of(key: &str) -> &str {
     }
 }
 
+/// Tells whether a key is about a registry as a whole: a path that is no API's is a repository.
+fn is_of_registry(key: &str, registry: &str) -> bool {
+    let path = key
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    let path = path.trim_matches('/');
+    registry_of(key) == registry && (path.is_empty() || matches!(path, "v1" | "v2"))
+}
+
 impl AuthFile {
     /// Reads a file; one that does not exist is empty.
     pub(super) fn read(path: PathBuf) -> Result<Self, CliError> {
@@ -81,16 +91,25 @@ impl AuthFile {
         Some(helper).filter(|helper| !helper.is_empty())
     }
 
-    /// Returns the login at `registry` that is kept in the file itself.
-    pub(super) fn credentials(&self, registry: &str) -> Option<Credentials> {
+    /// Returns the login for a repository, a namespace or a registry that is kept in the file
+    /// itself: the entry with the longest name that covers `name`.
+    pub(super) fn credentials(&self, name: &str) -> Option<Credentials> {
         let entries = self.content.get("auths")?.as_object()?;
+        let mut wanted = name;
+        while let Some((shorter, _)) = wanted.rsplit_once('/') {
+            if let Some(found) = entries.get(wanted).and_then(decode) {
+                return Some(found);
+            }
+            wanted = shorter;
+        }
+        let registry = wanted;
         let exact = entries
             .get(&server_key(registry))
             .or_else(|| entries.get(registry));
         let entry = exact.or_else(|| {
             let mut entries = entries.iter();
             entries
-                .find(|(key, _)| registry_of(key) == registry)
+                .find(|(key, _)| is_of_registry(key, registry))
                 .map(|(_, entry)| entry)
         })?;
         decode(entry)
@@ -242,6 +261,12 @@ mod tests {
             None,
         );
         check(json!({"auths": {"h": {"auth": "!!"}}}), "h", None);
+        let other = json!({ "auth": "Ym9iOng=" });
+        let scoped = json!({"auths": {"h/team": auth, "h": other}});
+        check(scoped.clone(), "h/team/app", login);
+        check(scoped.clone(), "h/teams", Some(("bob", "x")));
+        check(scoped, "h", Some(("bob", "x")));
+        check(json!({"auths": {"h/team": auth}}), "h", None);
         check(json!({"auths": {"h": {}}}), "h", None);
         check(json!({}), "h", None);
     }

@@ -17,24 +17,49 @@ pub(crate) enum Kept {
     Helper,
 }
 
-/// Finds the login at a registry, named as in a reference: with docker's programs, in docker's
-/// file, in podman's.
-pub(crate) fn find(environment: Environment, registry: &str) -> Result<Credentials, CliError> {
+/// Finds the login at a registry or for a repository, named as in a reference: with docker's
+/// programs, in docker's file, in podman's. The most particular name counts.
+pub(crate) fn find(environment: Environment, name: &str) -> Result<Credentials, CliError> {
+    let found = find_with_place(environment, name)?;
+    Ok(found.map_or(Credentials::Anonymous, |(credentials, _)| credentials))
+}
+
+/// As [`find`], with the file or program that keeps the login.
+pub(crate) fn find_with_place(
+    environment: Environment,
+    name: &str,
+) -> Result<Option<(Credentials, String)>, CliError> {
+    let registry = name.split('/').next().unwrap_or(name);
+    // A file that was named for this very purpose comes before docker's usual one.
+    if let Some(path) = environment.named_auth_file() {
+        let place = path.display().to_string();
+        let file = AuthFile::read(path)?;
+        if let Some(credentials) = file.credentials(name) {
+            return Ok(Some((credentials, place)));
+        }
+    }
     let file = AuthFile::read(environment.docker_config())?;
     if let Some(helper) = file.helper(registry)
         && let Some(credentials) = helper::get(helper, &server_key(registry))?
     {
-        return Ok(credentials);
+        return Ok(Some((credentials, format!("docker-credential-{helper}"))));
     }
-    if let Some(credentials) = file.credentials(registry) {
-        return Ok(credentials);
+    if let Some(credentials) = file.credentials(name) {
+        return Ok(Some((credentials, file.path().display().to_string())));
     }
     for path in environment.podman_auth_files() {
-        if let Some(credentials) = AuthFile::read(path)?.credentials(registry) {
-            return Ok(credentials);
+        let place = path.display().to_string();
+        let file = AuthFile::read(path)?;
+        if let Some(helper) = file.helper(registry)
+            && let Some(credentials) = helper::get(helper, registry)?
+        {
+            return Ok(Some((credentials, format!("docker-credential-{helper}"))));
+        }
+        if let Some(credentials) = file.credentials(name) {
+            return Ok(Some((credentials, place)));
         }
     }
-    Ok(Credentials::Anonymous)
+    Ok(None)
 }
 
 /// Keeps a login where docker would.
@@ -43,7 +68,7 @@ pub(crate) fn keep(
     registry: &str,
     credentials: &Credentials,
 ) -> Result<Kept, CliError> {
-    let mut file = AuthFile::read(environment.docker_config())?;
+    let mut file = AuthFile::read(login_file(environment))?;
     let kept = match file.helper(registry).map(str::to_owned) {
         Some(helper) => {
             helper::store(&helper, &server_key(registry), credentials)?;
@@ -61,7 +86,7 @@ pub(crate) fn keep(
 
 /// Forgets a login, and tells whether there was one.
 pub(crate) fn forget(environment: Environment, registry: &str) -> Result<bool, CliError> {
-    let mut file = AuthFile::read(environment.docker_config())?;
+    let mut file = AuthFile::read(login_file(environment))?;
     let known = file.has(registry);
     if let Some(helper) = file.helper(registry) {
         helper::erase(helper, &server_key(registry))?;
@@ -71,4 +96,10 @@ pub(crate) fn forget(environment: Environment, registry: &str) -> Result<bool, C
         file.write()?;
     }
     Ok(known)
+}
+
+/// Where logins are kept: the file that `REGISTRY_AUTH_FILE` names, or docker's.
+fn login_file(environment: Environment) -> PathBuf {
+    let named = environment.named_auth_file();
+    named.unwrap_or_else(|| environment.docker_config())
 }

@@ -87,22 +87,52 @@ impl Environment {
             .join("config.json")
     }
 
+    /// Returns the file of logins that was named for this command.
+    pub(super) fn named_auth_file(self) -> Option<PathBuf> {
+        self.path("REGISTRY_AUTH_FILE")
+    }
+
     /// Returns the files that podman keeps logins in, the most particular first.
     pub(super) fn podman_auth_files(self) -> Vec<PathBuf> {
         let runtime = self.path("XDG_RUNTIME_DIR").or_else(|| {
             let user = rustix::process::geteuid();
             user.is_root().then(|| "/run".into())
         });
-        let named = self.path("REGISTRY_AUTH_FILE");
         let usual = runtime.map(|directory| directory.join("containers/auth.json"));
-        named.into_iter().chain(usual).collect()
+        let own = self.user_config("containers/auth.json");
+        usual.into_iter().chain([own]).collect()
     }
 
     pub(super) fn mica_config(self) -> PathBuf {
+        self.user_config("mica/config.json")
+    }
+
+    /// Returns a path below the user's configuration directory.
+    pub(super) fn user_config(self, name: &str) -> PathBuf {
         let directory = self.path("XDG_CONFIG_HOME");
         directory
             .unwrap_or_else(|| self.home().join(".config"))
-            .join("mica/config.json")
+            .join(name)
+    }
+
+    /// Returns a path below the system's configuration directory, `/etc`; `MICA_ETC` is another.
+    pub(super) fn system_config(self, name: &str) -> PathBuf {
+        self.path("MICA_ETC")
+            .unwrap_or_else(|| "/etc".into())
+            .join(name)
+    }
+
+    /// Returns where docker, podman and containerd look for the certificates of hosts, the user's
+    /// own directories first.
+    pub(super) fn certificate_directories(self) -> Vec<PathBuf> {
+        vec![
+            self.user_config("containers/certs.d"),
+            self.user_config("docker/certs.d"),
+            self.home().join(".docker/certs.d"),
+            self.system_config("containers/certs.d"),
+            self.system_config("docker/certs.d"),
+            self.system_config("containerd/certs.d"),
+        ]
     }
 
     /// Returns the platform that `--platform` or the environment asks for.

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use mica_registry_client::{Credentials, Mirror, PlainHttp, Proxies, RegistryConfig, TlsRoots};
+use mica_registry_client::{
+    Credentials, HostTls, Mirror, Proxies, RateLimit, RegistryConfig, TlsRoots,
+};
 use mica_store::Limits;
 use serde::Deserialize;
 
-use super::Environment;
+use super::{Environment, Registries};
 use crate::container::sizes::ByteSize;
 use crate::failure::CliError;
 
@@ -22,6 +24,9 @@ use crate::failure::CliError;
 pub(crate) struct Settings {
     /// Where else to pull from, by registry.
     mirrors: BTreeMap<String, Vec<String>>,
+    /// Those of the variable, which come first.
+    #[serde(skip)]
+    first_mirrors: BTreeMap<String, Vec<String>>,
     /// Registries that may be spoken to without TLS.
     insecure_registries: BTreeSet<String>,
     /// Stores that are only read: images are found there, too.
@@ -131,11 +136,7 @@ impl Settings {
     }
 
     fn add_mirrors(&mut self, value: &str) -> Result<(), CliError> {
-        for pair in value
-            .split([' ', ','])
-            .filter(|pair| !pair.is_empty())
-            .rev()
-        {
+        for pair in value.split([' ', ',']).filter(|pair| !pair.is_empty()) {
             let Some((registry, mirror)) = pair.split_once('=') else {
                 return Err(CliError::Variable {
                     variable: MIRROR,
@@ -143,42 +144,64 @@ impl Settings {
                     reason: "expected REGISTRY=MIRROR".into(),
                 });
             };
-            let mirrors = self.mirrors.entry(registry.to_owned()).or_default();
-            mirrors.insert(0, mirror.to_owned());
+            let mirrors = self.first_mirrors.entry(registry.to_owned()).or_default();
+            mirrors.push(mirror.to_owned());
         }
         Ok(())
     }
 
-    /// Says how registries are reached. Credentials are looked for when a registry asks.
+    /// Joins mica's own settings with what the files of other tools say.
+    pub(crate) fn registries(&self, environment: Environment) -> Result<Registries, CliError> {
+        let mut all = Registries::read(environment)?;
+        let path = environment.mica_config();
+        let own = path.display().to_string();
+        for (registry, mirrors) in &self.mirrors {
+            all.put_mirrors_first(registry, parse_all(mirrors)?, &own);
+        }
+        for (registry, mirrors) in &self.first_mirrors {
+            all.put_mirrors_first(registry, parse_all(mirrors)?, MIRROR);
+        }
+        for host in &self.insecure_registries {
+            all.add_insecure(host, &own);
+        }
+        Ok(all)
+    }
+
+    /// Says how registries are reached. Credentials and certificates are looked for when a
+    /// registry asks.
     pub(crate) fn registry_config(
         &self,
         environment: Environment,
+        runroot: &Path,
         warn: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<RegistryConfig, CliError> {
-        let proxy = |upper: &str| {
-            let lower = environment.variable(&upper.to_lowercase());
-            lower.or_else(|| environment.variable(upper))
-        };
+        let registries = self.registries(environment)?;
+        let warn = Arc::new(warn);
+        let (about_login, about_limit, about_tls) = (warn.clone(), warn.clone(), warn);
         Ok(RegistryConfig {
-            credentials: Arc::new(move |host| match super::find(environment, host) {
+            credentials: Arc::new(move |name| match super::find(environment, name) {
                 Ok(credentials) => credentials,
                 Err(error) => {
-                    warn(&error.to_string());
+                    about_login(&error.to_string());
                     Credentials::Anonymous
                 }
             }),
-            mirrors: self.parsed_mirrors()?,
-            plain_http: match self.insecure_registries.is_empty() {
-                true => PlainHttp::LoopbackOnly,
-                false => PlainHttp::Hosts(self.insecure_registries.clone()),
-            },
+            rules: registries.rules(),
+            aliases: registries.plain_aliases(),
+            plain_http: registries.plain_http(),
+            proxies: proxies(environment, &registries),
             tls_roots: tls_roots(environment),
-            proxies: Proxies {
-                // The upper case variable can be set by a remote client of a CGI program.
-                http: environment.variable("http_proxy"),
-                https: proxy("HTTPS_PROXY"),
-                no_proxy: proxy("NO_PROXY"),
-            },
+            hosts: Arc::new(move |host| match registries.host_tls(host) {
+                Ok(tls) => tls,
+                Err(error) => {
+                    about_tls(&error.to_string());
+                    HostTls::default()
+                }
+            }),
+            token_cache: Some(token_cache(runroot)),
+            upload_journal: Some(runroot.join("uploads")),
+            upload_chunk: upload_chunk(environment)?,
+            on_rate_limit: Arc::new(move |limit| about_limit(&limit_text(limit))),
             ..RegistryConfig::default()
         })
     }
@@ -202,23 +225,66 @@ impl Settings {
             ..usual
         }
     }
+}
 
-    fn parsed_mirrors(&self) -> Result<BTreeMap<String, Vec<Mirror>>, CliError> {
-        let parse = |text: &String| {
-            text.parse::<Mirror>().map_err(|error| CliError::Arguments {
-                message: error.to_string(),
-            })
-        };
-        self.mirrors
-            .iter()
-            .map(|(registry, mirrors)| {
-                Ok((
-                    registry.clone(),
-                    mirrors.iter().map(parse).collect::<Result<_, _>>()?,
-                ))
-            })
-            .collect()
+/// Where bearer tokens are kept until they run out.
+pub(crate) fn token_cache(runroot: &Path) -> PathBuf {
+    runroot.join("tokens.json")
+}
+
+/// The variables come before docker's daemon: they are about this very command.
+pub(crate) fn proxies(environment: Environment, registries: &Registries) -> Proxies {
+    let proxy = |upper: &str, name: &str| {
+        let lower = environment.variable(&upper.to_lowercase());
+        let variable = lower.or_else(|| environment.variable(upper));
+        variable.or_else(|| registries.proxies.get(name).cloned())
+    };
+    let daemons = || registries.proxies.get("http").cloned();
+    Proxies {
+        // The upper case variable can be set by a remote client of a CGI program.
+        http: environment.variable("http_proxy").or_else(daemons),
+        https: proxy("HTTPS_PROXY", "https"),
+        no_proxy: proxy("NO_PROXY", "no"),
     }
+}
+
+fn upload_chunk(environment: Environment) -> Result<u64, CliError> {
+    const VARIABLE: &str = "MICA_UPLOAD_CHUNK";
+    let Some(value) = environment.variable(VARIABLE) else {
+        return Ok(RegistryConfig::default().upload_chunk);
+    };
+    let bytes = value.parse().ok().filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| CliError::Variable {
+        variable: VARIABLE,
+        value,
+        reason: "expected a number of bytes".into(),
+    })
+}
+
+fn limit_text(limit: &RateLimit) -> String {
+    let RateLimit {
+        registry,
+        remaining,
+        limit,
+        window,
+    } = limit;
+    let hours = window.div_ceil(3600);
+    let window = match window {
+        0 => String::new(),
+        _ => format!(" in {hours} h"),
+    };
+    format!(
+        "{registry} allows {remaining} more of {limit} pulls{window}; `mica login` raises the limit"
+    )
+}
+
+fn parse_all(texts: &[String]) -> Result<Vec<Mirror>, CliError> {
+    let parse = |text: &String| {
+        text.parse::<Mirror>().map_err(|error| CliError::Arguments {
+            message: error.to_string(),
+        })
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn tls_roots(environment: Environment) -> TlsRoots {
@@ -242,8 +308,19 @@ mod tests {
         settings
             .add_mirrors("docker.io=a, docker.io=http://b:1,quay.io=q")
             .unwrap();
-        assert_eq!(settings.mirrors["docker.io"], ["a", "http://b:1", "c"]);
-        assert_eq!(settings.mirrors["quay.io"], ["q"]);
+        assert_eq!(settings.first_mirrors["docker.io"], ["a", "http://b:1"]);
+        assert_eq!(settings.mirrors["docker.io"], ["c"]);
         assert!(settings.add_mirrors("nonsense").is_err());
+        let mut all = Registries::default();
+        let parse = |texts: &[String]| parse_all(texts).unwrap();
+        all.put_mirrors_first("docker.io", parse(&settings.mirrors["docker.io"]), "file");
+        let first = parse(&settings.first_mirrors["docker.io"]);
+        all.put_mirrors_first("docker.io", first, MIRROR);
+        let mirrors = &all.names["docker.io"].mirrors;
+        let hosts: Vec<_> = mirrors
+            .iter()
+            .map(|said| said.value.host.as_str())
+            .collect();
+        assert_eq!(hosts, ["a", "b:1", "c"]);
     }
 }

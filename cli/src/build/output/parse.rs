@@ -267,8 +267,7 @@ fn number(key: &str, value: &str) -> Result<i32, String> {
         .map_err(|_| format!("non-int value {value} specified for {key}"))
 }
 
-/// Reads `compression=`.
-pub(crate) fn compression(value: &str) -> Result<Compression, String> {
+fn compression(value: &str) -> Result<Compression, String> {
     match value {
         "uncompressed" => Ok(Compression::None),
         "gzip" => Ok(Compression::Gzip),
