@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts and stops Debian's docker-registry on a loopback port.
 #
-#   registry.sh start DIR [--htpasswd USER PASSWORD] [--port PORT]
+#   registry.sh start DIR [--htpasswd USER PASSWORD] [--token REALM CERTIFICATE] [--port PORT]
 #   registry.sh stop DIR
 #
 # start keeps the blobs in DIR/storage, writes DIR/address (127.0.0.1:PORT), DIR/pid and DIR/log, and returns when the
@@ -38,6 +38,10 @@ storage:
   filesystem: { rootdirectory: "$dir/storage" }
   delete: { enabled: true }
 http: { addr: "$1" }
+CONFIG
+    [[ -z $realm ]] || cat >>"$dir/config.yml" <<CONFIG
+auth:
+  token: { realm: "$realm", service: registry.test, issuer: token-server.test, rootcertbundle: "$certificate" }
 CONFIG
     [[ -n $user ]] || return 0
     htpasswd -Bbn "$user" "$password" >"$dir/htpasswd"
@@ -96,12 +100,17 @@ verb=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 shift 2
-user='' password='' port=''
+user='' password='' port='' realm='' certificate=''
 while (($#)); do
     case $1 in
     --htpasswd)
         [[ $# -ge 3 ]] || usage
         user=$2 password=$3
+        shift 3
+        ;;
+    --token)
+        [[ $# -ge 3 ]] || usage
+        realm=$2 certificate=$3
         shift 3
         ;;
     --port)

@@ -17,7 +17,6 @@ use crate::explain::{Below, FileList, Inputs};
 use crate::flight::Flight;
 use crate::key::CacheKey;
 use crate::narrate::Current;
-use crate::origin::{OriginKey, StepKeys};
 use crate::place::Place;
 use crate::request::{CachePolicy, NamedContext};
 use crate::seal::{BuiltLayer, HashingTime, Seal, Sealed, Sealing};
@@ -43,7 +42,7 @@ pub(crate) struct Step<'i> {
     /// Lists the files that count; called when the step has to run.
     pub(crate) files: Box<dyn Fn() -> Vec<FileList> + 'i>,
     /// Another key, by the origin of what is copied (see `origin`).
-    pub(crate) origin: Option<OriginKey>,
+    pub(crate) origin: Option<CacheKey>,
     /// What the layer may be put upon.
     pub(crate) ground: Ground,
 }
@@ -61,11 +60,10 @@ impl<'s, 'e> StageBuild<'s, 'e> {
 }
 
 impl Step<'_> {
-    fn keys(&self) -> StepKeys {
-        StepKeys {
-            files: self.key.0.clone(),
-            origin: self.origin.clone(),
-        }
+    /// What the step is found by, the key that says which files went in first.
+    fn keys(&self) -> Vec<CacheKey> {
+        let origin = self.origin.iter().cloned();
+        std::iter::once(self.key.0.clone()).chain(origin).collect()
     }
 }
 
@@ -379,14 +377,14 @@ impl StageBuild<'_, '_> {
         &self,
         state: &mut StageState,
         name: &str,
-        origin: &OriginKey,
+        origin: &CacheKey,
         ground: Ground,
     ) -> Result<bool, ErrorKind> {
-        let Some(key) = origin.peek().filter(|_| self.may_reuse()) else {
+        if !self.may_reuse() {
             return Ok(false);
-        };
+        }
         let below = state.layers.last();
-        let Some(found) = self.engine.find(&key, below, ground)? else {
+        let Some(found) = self.engine.find(origin, below, ground)? else {
             return Ok(false);
         };
         let id = self.engine.start_step(name.to_owned());
@@ -398,10 +396,7 @@ impl StageBuild<'_, '_> {
             built: Some(built.clone()),
             hashing: HashingTime::default(),
         });
-        let keys = StepKeys {
-            files: found.key.clone(),
-            origin: Some(origin.clone()),
-        };
+        let keys = vec![found.key.clone(), origin.clone()];
         self.note(state, &built, keys, &found.instruction);
         let key = ground.upon(&state.key, found.key);
         state.add_layer(built, key, found.instruction);
@@ -417,8 +412,8 @@ impl StageBuild<'_, '_> {
         let Some(found) = self.engine.find(&step.key.0, below, step.ground)? else {
             return Ok(None);
         };
-        if let Some(origin) = step.origin.as_ref().and_then(OriginKey::peek) {
-            self.engine.record_as(&origin, &found, below)?;
+        if let Some(origin) = &step.origin {
+            self.engine.record_as(origin, &found, below)?;
         }
         Ok(Some(found.built))
     }
@@ -436,7 +431,7 @@ impl StageBuild<'_, '_> {
     }
 
     /// Tells those who export the cache of a step.
-    fn note(&self, state: &StageState, built: &BuiltLayer, keys: StepKeys, text: &str) {
+    fn note(&self, state: &StageState, built: &BuiltLayer, keys: Vec<CacheKey>, text: &str) {
         self.engine.note(Noted {
             stage: self.stage,
             keys,

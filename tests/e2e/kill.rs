@@ -138,13 +138,15 @@ pub(crate) fn pulls_and_pushes() -> Outcome {
     let random_layer = |file: &str| format!("RUN head -c 6000000 /dev/urandom > /{file}\n");
     let dockerfile = format!("FROM busybox\n{}{}", random_layer("a"), random_layer("b"));
     machine.build(&name, &dockerfile, &[]);
-    // Each push goes to a repository of its own, so that none finds the blobs of the one before.
+    // Each push goes to a repository of its own, so that none finds the blobs of the one before;
+    // all but the first mount them from there.
     let target = |round: u32| format!("{}/victim{round}:v1", registry.address);
     let push = |round: u32| {
         machine.ok(["tag", &name, &target(round)]);
         machine.command(["push", "-q", &target(round)])
     };
-    let life = whole(quiet(push(1_000_000)));
+    whole(quiet(push(1_000_000)));
+    let life = whole(quiet(push(1_000_001)));
     kill_until(PUSHES, life, &mut random, push, |round| {
         check(&machine);
         whole(quiet(push(round)));

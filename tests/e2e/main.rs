@@ -2,6 +2,7 @@
 //! `structure::every_file_is_a_module`.
 
 mod archives;
+mod bad_days;
 mod build;
 mod builder;
 mod buildkit;
@@ -10,6 +11,7 @@ mod checks;
 mod commit;
 mod conformance;
 mod containers;
+mod copy;
 mod crashes;
 mod errors;
 mod faults;
@@ -23,10 +25,12 @@ mod plain_users;
 mod platforms;
 mod progress;
 mod quickstart;
+mod registries;
 mod registry;
 mod review;
 mod run_options;
 mod scheduling;
+mod serve;
 mod shared_stores;
 mod shell;
 mod shipping;
@@ -59,7 +63,7 @@ const TESTS: &[Test] = tests! {
     buildkit: same_images;
     builder: usage, prune, keep_storage, configured_limit;
     faults: killed_builds, full_disks, secrets_are_nowhere;
-    cache: registry, modes, local, inline, lost_caches, failed_builds, mounts, bucket, several_platforms;
+    cache: registry, modes, local, inline, lost_caches, failed_builds, mounts;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
     outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, metadata_and_annotations,
@@ -67,7 +71,7 @@ const TESTS: &[Test] = tests! {
     shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
         a_refusal_is_reported;
     platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
-        the_same_everywhere, the_time_of_the_context, foreign_commands;
+        the_same_everywhere, the_time_of_the_context;
     images: listing, inspect_formats, history, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
         stop_and_restart, exit_codes;
@@ -78,6 +82,13 @@ const TESTS: &[Test] = tests! {
     why: every_input, edited_dockerfile, another_base, many_files, past_builds;
     shell: before_and_after, kept_until_pruned;
     registry: login_push_pull, peers_accept_what_was_pushed, wrong_password, loopback_http;
+    registries: mirrors_of_every_tool, blocked_and_wrong_files, several_logins_at_one_host,
+        token_server;
+    serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push,
+        docker_pulls_and_pushes, users_and_tls, mirror_of_a_registry;
+    copy: between_all_places, lists_of_platforms, tags_and_sync, artifacts_and_referrers,
+        skopeo_agrees;
+    bad_days: pushes, pulls, corrupt_content, refusals_are_explained, one_download_for_all;
     archives: save_and_load, docker_loads, podman_loads;
     terminal: run_it, exec_it, progress, shell_it;
     files: of_a_built_image, history_of_a_path, from_everywhere, of_a_registry, odd_and_hostile_layers,

@@ -5,14 +5,15 @@ use std::fs;
 
 use mica_tests::{Outcome, repository};
 
-/// Who may use whom: `cli → {builder, container, inspect} → {store, isolation, registry-client,
-/// dockerfile} → oci`. Siblings are strangers.
+/// Who may use whom: `cli → {builder, container, inspect, registry-server} → {store, isolation,
+/// registry-client, dockerfile} → oci`. Siblings are strangers.
 const ARROWS: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("dockerfile", &[]),
     ("isolation", &["oci"]),
     ("store", &["oci"]),
     ("registry-client", &["oci"]),
+    ("registry-server", &["oci", "store"]),
     ("builder", &["oci", "dockerfile", "isolation", "store"]),
     ("container", &["oci", "isolation", "store"]),
     ("inspect", &["oci", "dockerfile", "store"]),
@@ -24,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "isolation",
             "store",
             "registry-client",
+            "registry-server",
             "builder",
             "container",
             "inspect",

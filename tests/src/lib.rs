@@ -9,8 +9,9 @@ mod git;
 mod host;
 mod machine;
 mod peers;
+mod proxy;
 mod runner;
-mod s3;
+mod serving;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
 mod web;
@@ -20,9 +21,10 @@ pub use docker::DockerDaemon;
 pub use git::GitServer;
 pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};
-pub use peers::{Registry, base_images, needs};
+pub use peers::{Registry, TokenServer, base_images, needs};
+pub use proxy::{NetworkFault, Proxy};
 pub use runner::{Outcome, Skip, Test, run_tests};
-pub use s3::S3Server;
+pub use serving::Serving;
 #[cfg(target_arch = "x86_64")]
 pub use tracer::{Fault, Traced, trace};
 pub use web::{Page, WebServer};

@@ -1,8 +1,9 @@
 //! Real servers and base images for the tests.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -68,6 +69,13 @@ impl Registry {
         self.directory.path().join("storage")
     }
 
+    /// Starts a registry that believes a token server.
+    pub fn with_tokens(tokens: &TokenServer) -> Result<Self, Skip> {
+        let certificate = tokens.directory.path().join("cert.pem");
+        let certificate = certificate.to_str().expect("the path is UTF-8");
+        Self::start(&["--token", &tokens.realm, certificate])
+    }
+
     fn start(extra: &[&str]) -> Result<Self, Skip> {
         needs(&["docker-registry", "htpasswd", "curl"])?;
         let directory = tempfile::Builder::new().prefix("mica-registry-").tempdir();
@@ -113,5 +121,50 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let script = repository().join("scripts/registry.sh");
         run(Command::new(script).arg("stop").arg(self.directory.path()));
+    }
+}
+
+/// A token server in a process of its own; ends when dropped.
+#[derive(Debug)]
+pub struct TokenServer {
+    directory: TempDir,
+    child: Child,
+    realm: String,
+}
+
+impl TokenServer {
+    /// Starts one that lets anybody pull and one user push.
+    pub fn start(user: &str, password: &str) -> Result<Self, Skip> {
+        needs(&["python3", "openssl"])?;
+        let directory = tempfile::Builder::new().prefix("mica-tokens-").tempdir();
+        let directory = directory.expect("a temporary directory can be made");
+        let script = repository().join("scripts/token-server.py");
+        let mut command = Command::new(script);
+        command.arg(directory.path()).args([user, password]);
+        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = started.expect("the script is there");
+        let out = child.stdout.take().expect("standard output is a pipe");
+        let mut realm = String::new();
+        let read = BufReader::new(out).read_line(&mut realm);
+        read.expect("a pipe can be read");
+        Ok(Self {
+            directory,
+            child,
+            realm: realm.trim().to_owned(),
+        })
+    }
+
+    /// Returns the requests so far: method, account and scopes of each.
+    pub fn requests(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("requests"));
+        log.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for TokenServer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

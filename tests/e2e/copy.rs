@@ -1,0 +1,223 @@
+//! `mica copy`, `sync`, `tags`, `manifest`, `artifact`: images on the move.
+
+use std::fs;
+use std::process::Command;
+
+use mica_tests::{Machine, Outcome, Registry, needs, run};
+
+/// A registry with `team/app:v1`, and its digest there.
+fn pushed() -> Result<(Registry, Machine, String, String), mica_tests::Skip> {
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let name = format!("{}/team/app:v1", registry.address);
+    machine.build(
+        &name,
+        "FROM busybox\nCMD [\"echo\", \"copied\"]\nRUN true > /f\n",
+        &[],
+    );
+    let said = machine.mica(["push", &name]);
+    let digest = said
+        .ok()
+        .split_whitespace()
+        .find(|word| word.starts_with("sha256:"));
+    let digest = digest.expect("push says the digest").to_owned();
+    Ok((registry, machine, name, digest))
+}
+
+pub(crate) fn between_all_places() -> Outcome {
+    let (registry, machine, name, digest) = pushed()?;
+    let path = |name: &str| machine.path(name).display().to_string();
+    let target = format!("{}/other/app:v2", registry.address);
+    let steps = [
+        (name.clone(), format!("docker://{target}")),
+        (
+            format!("docker://{target}"),
+            format!("oci:{}:a", path("layout")),
+        ),
+        (
+            format!("oci:{}:a", path("layout")),
+            format!("oci-archive:{}:b", path("a.tar")),
+        ),
+        (
+            format!("oci-archive:{}:b", path("a.tar")),
+            format!("{}/third:v3", registry.address),
+        ),
+    ];
+    for (from, to) in &steps {
+        assert_eq!(machine.ok(["copy", "-q", from, to]), digest, "{from} {to}");
+    }
+    machine.ok(["copy", "-q", &steps[3].1, "store:here:v1"]);
+    assert_eq!(machine.ok(["run", "--rm", "here:v1"]), "copied");
+    let docker = format!("docker-archive:{}:there:v1", path("d.tar"));
+    machine.ok(["copy", "-q", "store:here:v1", &docker]);
+    let other = Machine::new();
+    other.ok(["load", "-q", "-i", &path("d.tar")]);
+    assert_eq!(other.ok(["run", "--rm", "there:v1"]), "copied");
+    machine.ok([
+        "copy",
+        "-q",
+        &format!("docker-archive:{}", path("d.tar")),
+        "store:again:v1",
+    ]);
+    assert_eq!(machine.ok(["run", "--rm", "again:v1"]), "copied");
+    machine
+        .mica(["copy", &format!("oci:{}:none", path("layout")), "store:x"])
+        .fails(1, &["none"]);
+    Ok(())
+}
+
+pub(crate) fn lists_of_platforms() -> Outcome {
+    let (registry, machine, name, digest) = pushed()?;
+    let list = format!("{}/team/list:v1", registry.address);
+    machine.ok(["manifest", "create", &list, &name]);
+    machine
+        .mica(["manifest", "create", &list, &name])
+        .fails(1, &["--amend"]);
+    machine.ok([
+        "manifest",
+        "annotate",
+        "--os",
+        "linux",
+        "--arch",
+        "arm64",
+        "--variant",
+        "v8",
+        &list,
+        &name,
+    ]);
+    let shown = machine.ok(["manifest", "inspect", &list]);
+    assert!(
+        shown.contains("arm64") && shown.contains(&digest),
+        "{shown}"
+    );
+    let pushed = machine.ok(["manifest", "push", "--purge", &list]);
+    assert!(pushed.starts_with("sha256:"), "{pushed}");
+    let there = machine.ok(["manifest", "inspect", &list]);
+    let there: serde_json::Value = serde_json::from_str(&there).expect("it is JSON");
+    assert_eq!(there["manifests"][0]["platform"]["variant"], "v8");
+    // All platforms, byte for byte; or the one that is asked for.
+    let copy = format!("{}/copy:v1", registry.address);
+    assert_eq!(machine.ok(["copy", "-q", "--all", &list, &copy]), pushed);
+    let one = machine.ok(["copy", "-q", "--platform", "linux/arm64", &list, &copy]);
+    assert_eq!(one, digest);
+    machine
+        .mica(["copy", "--platform", "linux/s390x", &list, &copy])
+        .fails(1, &["linux/s390x", "arm64"]);
+    machine
+        .mica(["manifest", "rm", &list])
+        .fails(1, &["No such manifest"]);
+    machine.ok(["manifest", "rm", "--remote", &list]);
+    machine
+        .mica(["manifest", "inspect", &list])
+        .fails(1, &["manifest unknown"]);
+    Ok(())
+}
+
+pub(crate) fn tags_and_sync() -> Outcome {
+    let (registry, machine, name, _) = pushed()?;
+    let repository = format!("{}/team/app", registry.address);
+    for tag in ["v2", "v3-rc1"] {
+        machine.ok(["copy", "-q", &name, &format!("{repository}:{tag}")]);
+    }
+    assert_eq!(machine.ok(["tags", &repository]), "v1\nv2\nv3-rc1");
+    assert_eq!(
+        machine.ok(["tags", "--filter", "v?", &repository]),
+        "v1\nv2"
+    );
+    let machine_of_all = Machine::new();
+    machine_of_all.ok(["pull", "-q", "-a", &repository]);
+    assert_eq!(
+        machine_of_all
+            .ok(["images", "-q", &repository])
+            .lines()
+            .count(),
+        3
+    );
+    let other = Registry::open()?;
+    let target = format!("{}/mirror", other.address);
+    let sync = |expected: &str| {
+        let synced = machine.mica(["sync", &format!("{repository}:v?"), &target]);
+        synced.ok();
+        assert!(synced.stderr.contains(expected), "{synced}");
+    };
+    sync("2 copied, 0 up to date, 0 failed");
+    sync("0 copied, 2 up to date, 0 failed");
+    assert_eq!(machine.ok(["tags", &format!("{target}/app")]), "v1\nv2");
+    let everything = format!("{}/team/*", registry.address);
+    let planned = machine.mica(["sync", "--dry-run", &everything, &target]);
+    assert!(
+        planned.stderr.contains("1 copied, 2 up to date"),
+        "{planned}"
+    );
+    let found = machine.ok(["search", &format!("{}/app", registry.address)]);
+    assert!(found.contains("team/app"), "{found}");
+    machine
+        .mica(["tags", &format!("{repository}-none")])
+        .fails(1, &["app-none"]);
+    Ok(())
+}
+
+pub(crate) fn artifacts_and_referrers() -> Outcome {
+    let (registry, machine, name, _) = pushed()?;
+    fs::write(machine.path("note.txt"), "hello").expect("the directory is ours");
+    let file = machine.path("note.txt").display().to_string();
+    let plain = format!("{}/files:v1", registry.address);
+    machine.ok([
+        "artifact",
+        "push",
+        "--artifact-type",
+        "application/x-note",
+        &plain,
+        &file,
+    ]);
+    let out = machine.path("out");
+    machine.ok([
+        "artifact",
+        "pull",
+        "-o",
+        out.to_str().expect("UTF-8"),
+        &plain,
+    ]);
+    assert_eq!(
+        fs::read_to_string(out.join("note.txt")).expect("it came"),
+        "hello"
+    );
+    // Debian's registry has no referrers API: the tag schema stands in for it.
+    let about = format!("{}/team/app", registry.address);
+    let kind = "application/x-signature";
+    machine.ok([
+        "artifact",
+        "push",
+        "--artifact-type",
+        kind,
+        "--subject",
+        &name,
+        &about,
+        &file,
+    ]);
+    let listed = machine.ok(["artifact", "ls", &name]);
+    assert!(listed.contains(kind), "{listed}");
+    let layout = format!("oci:{}:v1", machine.path("layout").display());
+    machine.ok(["copy", "-q", "--referrers", &name, &layout]);
+    let target = format!("{}/moved/app:v1", registry.address);
+    machine.ok(["copy", "-q", "--referrers", &layout, &target]);
+    let listed = machine.ok(["artifact", "ls", &target]);
+    assert!(listed.contains(kind), "{listed}");
+    Ok(())
+}
+
+pub(crate) fn skopeo_agrees() -> Outcome {
+    needs(&["skopeo"])?;
+    let (_registry, machine, name, digest) = pushed()?;
+    let layout = format!("oci:{}:v1", machine.path("layout").display());
+    machine.ok(["copy", "-q", &name, &layout]);
+    let shown = run(Command::new("skopeo").args(["inspect", "--format", "{{.Digest}}", &layout]));
+    assert_eq!(shown.ok(), digest);
+    let archive = format!("oci-archive:{}:v1", machine.path("s.tar").display());
+    run(Command::new("skopeo").args(["copy", "-q", &layout, &archive])).ok();
+    assert_eq!(
+        machine.ok(["copy", "-q", &archive, &format!("{name}-back")]),
+        digest
+    );
+    Ok(())
+}
