@@ -62,16 +62,18 @@ pub(crate) fn build_one(
     let built = attempt(store, request, host, shared, &dockerfile, Imported::Used);
     match built {
         // What is lost elsewhere is made anew; all that was done so far is found again.
-        Err(BuildError {
-            kind: kind @ ErrorKind::LostLayer { .. },
-            ..
-        }) => {
-            let text = format!("{kind}: building without imported caches");
+        Err(error) if is_lost(&error) => {
+            let text = format!("{}: building without imported caches", error.kind);
             host.event(Event::Warning { text });
             attempt(store, request, host, shared, &dockerfile, Imported::Ignored)
         }
         built => built,
     }
+}
+
+/// Tells whether a build failed as an imported cache does not have a layer any more.
+fn is_lost(error: &BuildError) -> bool {
+    matches!(error.kind, ErrorKind::LostLayer { .. })
 }
 
 /// Brings cache mounts that the store does not have. One that cannot be had costs time only.
@@ -131,7 +133,7 @@ fn attempt(
         source: Subject::of(request, &[]).source(),
         lineage: OnceLock::new(),
         failure: Mutex::new(None),
-        ledger: Ledger::new(store, host.cache_exports(), &plan.result),
+        ledger: Ledger::default(),
         imports: match imported {
             Imported::Used => OnceLock::new(),
             Imported::Ignored => OnceLock::from(Imports::default()),
@@ -159,10 +161,11 @@ fn attempt(
             Err(first.unwrap_or_else(|| canceled.at(None)))
         }
     };
-    let exported = engine.close_ledger(built.is_ok());
+    let starts_over = imported == Imported::Used && built.as_ref().is_err_and(is_lost);
+    let noted = engine.close_ledger(starts_over);
     engine.close_network();
     let built = built?;
-    exported.map_err(|error| error.at(None))?;
+    noted.map_err(|error| error.at(None))?;
     Ok(built)
 }
 

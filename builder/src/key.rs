@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::explain::{Inputs, Value};
 
 /// Changes whenever the meaning of a key changes, so that old records are never taken for new.
-pub(crate) const VERSION: &str = "mica-cache-key-2";
+pub(crate) const VERSION: &str = "mica-cache-key-3";
 
 /// The key of a file system state: of a base, or of a step on top of its parent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

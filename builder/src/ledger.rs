@@ -4,33 +4,24 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use mica_store::Store;
+use mica_oci::Platform;
 
 use crate::cache::KIND;
 use crate::engine::Engine;
 use crate::error::{ErrorKind, with_causes};
-use crate::event::{Event, Outcome, Stream};
+use crate::event::{Event, Outcome, StepId, Stream};
 use crate::exchange::{
-    CacheExport, CacheSource, CacheStep, Ending, ExportFailure, Exports, Finished, Noted,
+    Attempt, CacheExport, CacheSource, CacheStep, Ending, ExportFailure, Exports, Finished, Noted,
 };
 use crate::key::CacheKey;
+use crate::request::BaseImages;
 
 /// The steps of a build that others want to know of.
+#[derive(Default)]
 pub(crate) struct Ledger {
-    exports: Mutex<Option<Exports>>,
+    attempt: Attempt,
     used: Mutex<Vec<CacheKey>>,
     inline: Mutex<Vec<Noted>>,
-}
-
-impl Ledger {
-    /// Starts the ledger of a build; `result` are the stages whose layers are the image's.
-    pub(crate) fn new(store: &Store, exports: &[CacheExport], result: &HashSet<usize>) -> Self {
-        Self {
-            exports: Mutex::new(Some(Exports::start(store, exports, result))),
-            used: Mutex::default(),
-            inline: Mutex::default(),
-        }
-    }
 }
 
 impl Engine<'_> {
@@ -41,9 +32,8 @@ impl Engine<'_> {
 
     /// Takes a step that was done or found.
     pub(crate) fn note(&self, noted: Noted) {
-        if let Some(exports) = &*lock(&self.ledger.exports) {
-            exports.note(&noted);
-        }
+        let exports = &self.shared.exports;
+        exports.note(&self.ledger.attempt, &noted, &self.result);
         if self.request.inline_cache {
             lock(&self.ledger.inline).push(noted);
         }
@@ -64,62 +54,69 @@ impl Engine<'_> {
         }
         let noted = lock(&self.ledger.inline);
         let steps = noted.iter().filter(|noted| result.contains(&noted.stage));
-        let mut steps = steps.map(Noted::step).collect::<Result<Vec<_>, _>>()?;
-        // Stages run side by side; the image is the same whichever was first.
-        steps.sort_by(|one, other| one.key().0.as_str().cmp(other.key().0.as_str()));
+        let steps = steps.map(Noted::step).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(steps))
     }
 
-    /// Notes what was used and finishes the exports.
-    pub(crate) fn close_ledger(&self, is_complete: bool) -> Result<(), ErrorKind> {
+    /// Notes what was used; what a build that starts over noted for exports is taken back.
+    pub(crate) fn close_ledger(&self, starts_over: bool) -> Result<(), ErrorKind> {
+        if starts_over {
+            self.ledger.attempt.withdraw();
+        }
         let used = std::mem::take(&mut *lock(&self.ledger.used));
         let used: Vec<&str> = used.iter().map(|key| key.0.as_str()).collect();
         if !used.is_empty() {
             self.store.records().note_use(KIND, &used)?;
         }
-        let Some(exports) = lock(&self.ledger.exports).take() else {
-            return Ok(());
-        };
-        let ending = match is_complete {
-            true => Ending::Complete,
-            false => Ending::Failed,
-        };
-        let platform = &self.request.platform;
-        exports.finish(ending, platform, |export, run| self.report(export, run))
+        Ok(())
     }
+}
 
-    /// Shows an export as a step of the build, with a line for each layer.
-    fn report(
-        &self,
-        export: &CacheExport,
-        run: &mut dyn FnMut() -> Finished,
-    ) -> Result<(), ErrorKind> {
-        let step = self.start_step(export.title.clone());
-        let start = Instant::now();
-        let (lines, result) = run();
-        for line in lines {
-            self.host.event(Event::Output {
-                step,
-                stream: Stream::Stderr,
-                bytes: format!("{line}\n").into_bytes(),
-            });
-        }
-        self.host.event(Event::Finished {
+/// Finishes the exports of a build for all its platforms, each shown as a step with a line for each
+/// layer.
+pub(crate) fn finish_exports(
+    exports: Exports,
+    host: &dyn BaseImages,
+    ending: Ending,
+    platform: &Platform,
+) -> Result<(), ErrorKind> {
+    exports.finish(ending, platform, |export, run| report(host, export, run))
+}
+
+fn report(
+    host: &dyn BaseImages,
+    export: &CacheExport,
+    run: &mut dyn FnMut() -> Finished,
+) -> Result<(), ErrorKind> {
+    let step = StepId::next();
+    host.event(Event::Started {
+        step,
+        name: export.title.clone(),
+    });
+    let start = Instant::now();
+    let (lines, result) = run();
+    for line in lines {
+        host.event(Event::Output {
             step,
-            outcome: match result {
-                Ok(()) => Outcome::Done,
-                Err(_) => Outcome::Failed,
-            },
-            elapsed: start.elapsed(),
+            stream: Stream::Stderr,
+            bytes: format!("{line}\n").into_bytes(),
         });
-        match (result, export.failure) {
-            (Err(error), ExportFailure::Warns) => {
-                let text = with_causes(&error);
-                self.host.event(Event::Warning { text });
-                Ok(())
-            }
-            (result, _) => result,
+    }
+    host.event(Event::Finished {
+        step,
+        outcome: match result {
+            Ok(()) => Outcome::Done,
+            Err(_) => Outcome::Failed,
+        },
+        elapsed: start.elapsed(),
+    });
+    match (result, export.failure) {
+        (Err(error), ExportFailure::Warns) => {
+            let text = with_causes(&error);
+            host.event(Event::Warning { text });
+            Ok(())
         }
+        (result, _) => result,
     }
 }
 

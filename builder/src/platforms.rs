@@ -7,6 +7,8 @@ use mica_store::Store;
 
 use crate::engine::{Built, build_one};
 use crate::error::{BuildError, ErrorKind};
+use crate::exchange::{Ending, Exports};
+use crate::ledger::finish_exports;
 use crate::request::{BaseImages, BuildRequest};
 use crate::slots::{Limits, Slots};
 
@@ -16,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) platforms: usize,
     /// How many commands may run at once, whichever platform they are for.
     pub(crate) slots: Slots,
+    /// Where the steps of all of them go.
+    pub(crate) exports: Exports,
     /// Whether the build for some platform failed, so that nothing new is begun.
     pub(crate) canceled: AtomicBool,
 }
@@ -34,6 +38,7 @@ pub fn build(
     let shared = Shared {
         platforms: platforms.len(),
         slots: Slots::new(Limits::of(&request.sandbox)),
+        exports: Exports::start(store, host.cache_exports()),
         canceled: AtomicBool::new(false),
     };
     let one = |platform: &Platform| {
@@ -47,8 +52,23 @@ pub fn build(
         }
         built
     };
-    let (one, shared) = (&one, &shared);
-    let results: Vec<_> = std::thread::scope(|scope| {
+    let results = side_by_side(platforms, &one);
+    let ending = match results.iter().all(Result::is_ok) {
+        true => Ending::Complete,
+        false => Ending::Failed,
+    };
+    let exported = finish_exports(shared.exports, host, ending, &platforms[0]);
+    let built = all_built(results, platforms)?;
+    exported.map_err(|error| error.at(None))?;
+    Ok(built)
+}
+
+/// Builds for each platform on a thread of its own.
+fn side_by_side(
+    platforms: &[Platform],
+    one: &(impl Fn(&Platform) -> Result<Built, BuildError> + Sync),
+) -> Vec<Result<Built, BuildError>> {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = platforms
             .iter()
             .map(|platform| scope.spawn(move || one(platform)))
@@ -58,8 +78,15 @@ pub fn build(
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         joined.collect()
-    });
-    let several = shared.platforms > 1;
+    })
+}
+
+/// Returns what was built, or the first failure with its platform.
+fn all_built(
+    results: Vec<Result<Built, BuildError>>,
+    platforms: &[Platform],
+) -> Result<Vec<Built>, BuildError> {
+    let several = platforms.len() > 1;
     let failed = results.iter().position(is_failure);
     let failed = failed.or_else(|| results.iter().position(Result::is_err));
     let named = |platform: &Platform| several.then(|| Box::new(platform.clone()));

@@ -10,7 +10,7 @@ use mica_isolation::{
     Capabilities, CgroupLimits, CgroupSpec, Exit, Namespaces, Network, PathPolicy, Process,
     SandboxSpec, Seccomp,
 };
-use mica_oci::{Access, Mount, MountKind};
+use mica_oci::{Access, Mount, MountKind, Platform};
 use mica_store::{ActiveSnapshot, Durability, Layer, SnapshotKind};
 
 use crate::cache::Ground;
@@ -134,7 +134,7 @@ impl StageBuild<'_, '_> {
         let spec = self.sandbox(state, command, &snapshot, mounts);
         let settings = &self.engine.request.sandbox;
         let mut lane = self.engine.lanes.take(settings, command.network)?;
-        let (exit, output) = self.supervise(&mut lane, &spec, &command.shown, step)?;
+        let (exit, output) = self.supervise(state, &mut lane, &spec, &command.shown, step)?;
         if command.security == RunSecurity::Sandbox {
             // With all capabilities a step may have changed the network for those after it.
             self.engine.lanes.give_back(lane);
@@ -172,6 +172,7 @@ impl StageBuild<'_, '_> {
     /// Starts the sandbox, passes its output on, and waits for its end.
     fn supervise(
         &self,
+        state: &StageState,
         lane: &mut NetworkLane,
         spec: &SandboxSpec,
         shown: &str,
@@ -179,7 +180,7 @@ impl StageBuild<'_, '_> {
     ) -> Result<(Exit, String), ErrorKind> {
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
-        let failed = |source| self.not_started(shown, source);
+        let failed = |source| self.not_started(&state.config.platform(), shown, source);
         let sandbox = lane.lane.spawn(spec, &stdout_writer, &stderr_writer);
         let sandbox = sandbox.map_err(failed)?;
         drop((stdout_writer, stderr_writer));
@@ -204,8 +205,12 @@ impl StageBuild<'_, '_> {
     }
 
     /// A command for another kind of processor fails to start in its own way.
-    fn not_started(&self, shown: &str, source: mica_isolation::Error) -> ErrorKind {
-        let platform = &self.engine.request.platform;
+    fn not_started(
+        &self,
+        platform: &Platform,
+        shown: &str,
+        source: mica_isolation::Error,
+    ) -> ErrorKind {
         let build_platform = &self.engine.request.build_platform;
         let is_foreign = platform.architecture != build_platform.architecture;
         match source {
@@ -345,6 +350,7 @@ fn run_key(state: &StageState, command: &Command) -> (CacheKey, Inputs) {
     let environment = state.environment();
     CacheKey::of("run")
         .parent(&state.key)
+        .text("platform", &state.config.platform().to_string())
         .list("command", command.words.iter().map(String::as_str))
         .list("script", script)
         .list("environment", environment.iter().map(String::as_str))

@@ -16,7 +16,7 @@ use crate::cache::{Made, StepRecord};
 use crate::error::{ErrorKind, with_causes};
 use crate::explain::{FileList, Inputs};
 use crate::flight::Flight;
-use crate::key::CacheKey;
+use crate::origin::StepKeys;
 use crate::place::Place;
 
 /// A layer of a stage, sealed or about to be.
@@ -109,8 +109,8 @@ pub(crate) struct Sealing {
     pub(crate) parent: Option<BuiltLayer>,
     /// The new layer.
     pub(crate) layer: Layer,
-    /// The keys that the step is found by, the one that says which files went in first.
-    pub(crate) keys: Vec<CacheKey>,
+    /// What the step is found by.
+    pub(crate) keys: StepKeys,
     /// The step's text, for those who ask why a later build missed.
     pub(crate) instruction: String,
     /// What the key was made of.
@@ -166,12 +166,12 @@ impl Sealing {
         let made = Made {
             instruction: self.instruction,
             created: Some(self.created),
-            key: self.keys[0].clone(),
+            key: self.keys.files.clone(),
             inputs: self.inputs,
             files: kept.collect::<Result<_, _>>()?,
         };
         let record = StepRecord::new(&sealed, parent, made);
-        for key in &self.keys {
+        for key in &self.keys.wait()? {
             record.put(&self.store, key)?;
         }
         drop(self.flight);

@@ -17,6 +17,7 @@ use crate::explain::{Below, FileList, Inputs};
 use crate::flight::Flight;
 use crate::key::CacheKey;
 use crate::narrate::Current;
+use crate::origin::{OriginKey, StepKeys};
 use crate::place::Place;
 use crate::request::{CachePolicy, NamedContext};
 use crate::seal::{BuiltLayer, HashingTime, Seal, Sealed, Sealing};
@@ -42,7 +43,7 @@ pub(crate) struct Step<'i> {
     /// Lists the files that count; called when the step has to run.
     pub(crate) files: Box<dyn Fn() -> Vec<FileList> + 'i>,
     /// Another key, by the origin of what is copied (see `origin`).
-    pub(crate) origin: Option<CacheKey>,
+    pub(crate) origin: Option<OriginKey>,
     /// What the layer may be put upon.
     pub(crate) ground: Ground,
 }
@@ -60,10 +61,11 @@ impl<'s, 'e> StageBuild<'s, 'e> {
 }
 
 impl Step<'_> {
-    /// What the step is found by, the key that says which files went in first.
-    fn keys(&self) -> Vec<CacheKey> {
-        let origin = self.origin.iter().cloned();
-        std::iter::once(self.key.0.clone()).chain(origin).collect()
+    fn keys(&self) -> StepKeys {
+        StepKeys {
+            files: self.key.0.clone(),
+            origin: self.origin.clone(),
+        }
     }
 }
 
@@ -377,14 +379,14 @@ impl StageBuild<'_, '_> {
         &self,
         state: &mut StageState,
         name: &str,
-        origin: &CacheKey,
+        origin: &OriginKey,
         ground: Ground,
     ) -> Result<bool, ErrorKind> {
-        if !self.may_reuse() {
+        let Some(key) = origin.peek().filter(|_| self.may_reuse()) else {
             return Ok(false);
-        }
+        };
         let below = state.layers.last();
-        let Some(found) = self.engine.find(origin, below, ground)? else {
+        let Some(found) = self.engine.find(&key, below, ground)? else {
             return Ok(false);
         };
         let id = self.engine.start_step(name.to_owned());
@@ -396,7 +398,10 @@ impl StageBuild<'_, '_> {
             built: Some(built.clone()),
             hashing: HashingTime::default(),
         });
-        let keys = vec![found.key.clone(), origin.clone()];
+        let keys = StepKeys {
+            files: found.key.clone(),
+            origin: Some(origin.clone()),
+        };
         self.note(state, &built, keys, &found.instruction);
         let key = ground.upon(&state.key, found.key);
         state.add_layer(built, key, found.instruction);
@@ -412,8 +417,8 @@ impl StageBuild<'_, '_> {
         let Some(found) = self.engine.find(&step.key.0, below, step.ground)? else {
             return Ok(None);
         };
-        if let Some(origin) = &step.origin {
-            self.engine.record_as(origin, &found, below)?;
+        if let Some(origin) = step.origin.as_ref().and_then(OriginKey::peek) {
+            self.engine.record_as(&origin, &found, below)?;
         }
         Ok(Some(found.built))
     }
@@ -431,7 +436,7 @@ impl StageBuild<'_, '_> {
     }
 
     /// Tells those who export the cache of a step.
-    fn note(&self, state: &StageState, built: &BuiltLayer, keys: Vec<CacheKey>, text: &str) {
+    fn note(&self, state: &StageState, built: &BuiltLayer, keys: StepKeys, text: &str) {
         self.engine.note(Noted {
             stage: self.stage,
             keys,

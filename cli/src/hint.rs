@@ -6,10 +6,15 @@ use mica_builder::RemoteError;
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::StoreError;
 
+use crate::build::S3CacheError;
+
 /// Looks for a known error among `error` and its causes, and says what can be done about it.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     let mut current = Some(error);
     while let Some(cause) = current {
+        if let Some(error) = cause.downcast_ref::<S3CacheError>() {
+            return error.hint();
+        }
         let hint = match (cause.downcast_ref(), registry_error(cause)) {
             (Some(error), _) => of_store(error),
             (_, Some(error)) => of_registry(error),

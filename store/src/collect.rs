@@ -149,7 +149,7 @@ impl Store {
             }
         }
         for diff_id in &marked.diff_ids {
-            if let Some(compressed) = self.known_compressed(diff_id)? {
+            if let Some(compressed) = self.known_compressed(diff_id, crate::Codec::GZIP)? {
                 marked.blobs.insert(compressed.digest);
             }
         }

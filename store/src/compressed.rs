@@ -25,14 +25,19 @@ enum Source<'a> {
 }
 
 impl Store {
-    /// Returns the gzip blob of a layer that was made here: the one made before, or a new one.
+    /// Returns the blob of a layer that was made here: the one made before, or a new one.
     ///
     /// # Errors
     /// [`StoreError::LayerChanged`] when the layer's files are no longer those of its diff ID.
-    pub fn compressed(&self, layer: &Layer, diff_id: &DiffId) -> Result<Descriptor, StoreError> {
-        match self.known_blob(diff_id, Codec::GZIP)? {
+    pub fn compressed(
+        &self,
+        layer: &Layer,
+        diff_id: &DiffId,
+        codec: Codec,
+    ) -> Result<Descriptor, StoreError> {
+        match self.known_blob(diff_id, codec)? {
             Some(known) => Ok(known),
-            None => self.compress(diff_id, Codec::GZIP, Source::Files(layer)),
+            None => self.compress(diff_id, codec, Source::Files(layer)),
         }
     }
 
@@ -55,7 +60,7 @@ impl Store {
     }
 
     /// Returns a blob of the same layer in another compression. The tar stream is verified.
-    pub(crate) fn recompressed(
+    pub fn recompressed(
         &self,
         blob: &Descriptor,
         diff_id: &DiffId,
@@ -82,9 +87,15 @@ impl Store {
         Ok((diff_id, descriptor))
     }
 
-    /// Returns what a layer was compressed to as usual, should it have been; the blob may be gone.
-    pub fn known_compressed(&self, diff_id: &DiffId) -> Result<Option<Descriptor>, StoreError> {
-        self.noted_blob(diff_id, Codec::GZIP)
+    /// Returns what a layer was compressed to, should it have been; the blob may be gone.
+    pub fn known_compressed(
+        &self,
+        diff_id: &DiffId,
+        codec: Codec,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        let key = format!("{}{}", diff_id.0, codec.suffix());
+        let value = self.records().get(COMPRESSED, &key)?;
+        Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
     }
 
     pub(crate) fn known_blob(
@@ -92,14 +103,8 @@ impl Store {
         diff_id: &DiffId,
         codec: Codec,
     ) -> Result<Option<Descriptor>, StoreError> {
-        let noted = self.noted_blob(diff_id, codec)?;
+        let noted = self.known_compressed(diff_id, codec)?;
         Ok(noted.filter(|known| self.has_blob(&known.digest)))
-    }
-
-    fn noted_blob(&self, diff_id: &DiffId, codec: Codec) -> Result<Option<Descriptor>, StoreError> {
-        let key = format!("{}{}", diff_id.0, codec.suffix());
-        let value = self.records().get(COMPRESSED, &key)?;
-        Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
     }
 
     /// Notes what a layer is when it is compressed as usual; the blob may be elsewhere.
@@ -144,7 +149,7 @@ impl Store {
         let layers = &image.manifest.value().layers;
         for (layer, diff_id) in layers.iter().zip(&image.config.value().rootfs.diff_ids) {
             if layer.media_type.layer_compression() == Some(Compression::None)
-                && self.known_compressed(diff_id)?.is_none()
+                && self.known_compressed(diff_id, Codec::GZIP)?.is_none()
             {
                 return Ok(false);
             }

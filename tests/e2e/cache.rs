@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mica_tests::{Finished, Machine, Outcome, Registry};
+use mica_tests::{Finished, Machine, Outcome, Registry, S3Server, run};
 
 const DOCKERFILE: &str = "FROM busybox AS build\nCOPY src /src\nRUN mkdir /out && cat /src > /out/app && head -c 300000 /dev/urandom > /out/big\n\
     FROM busybox\nRUN echo final > /final\nCOPY --from=build /out/app /app\nCOPY own /own\nRUN cat /app /own > /all\n";
@@ -118,7 +118,7 @@ pub(crate) fn modes() -> Outcome {
 pub(crate) fn local() -> Outcome {
     let one = machine();
     let cache = one.path("cache");
-    let cache = cache.to_str().expect("UTF-8");
+    let cache = text(&cache);
     for form in [
         "image-manifest=true",
         "image-manifest=false",
@@ -134,6 +134,59 @@ pub(crate) fn local() -> Outcome {
     }
     assert!(Path::new(cache).join("oci-layout").exists());
     Ok(())
+}
+
+/// A bucket: objects are sent once, refreshed when they are old, and read back with the
+/// environment's credentials.
+pub(crate) fn bucket() -> Outcome {
+    let server = S3Server::start()?;
+    let one = machine();
+    let place = format!(
+        "type=s3,endpoint_url={},bucket={},region=us-east-1,prefix=team/,name=main;latest",
+        server.url, server.bucket
+    );
+    let keys = "access_key_id=AKIAONE,secret_access_key=not-for-the-log";
+    let to = format!("{place},{keys},mode=max,compression=zstd");
+    let first = build(&one, &["--cache-to", &to]);
+    assert_eq!(lines_with(&first, "writing layer"), STEPS, "{first}");
+    assert_eq!(lines_with(&first, "not-for-the-log"), 0, "{first}");
+    let puts = |word: &str| {
+        let is_put = |request: &&String| request.starts_with("PUT") && request.contains(word);
+        server.requests().iter().filter(is_put).count()
+    };
+    // The layers, the configuration and the document; the document again under each name.
+    assert_eq!(puts("/caches/team/blobs/sha256:"), STEPS + 2);
+    assert_eq!(puts("/caches/team/manifests/"), 2);
+    let again = build(&one, &["--cache-to", &to]);
+    assert_eq!(lines_with(&again, " exists"), STEPS, "{again}");
+    assert_eq!(puts("/blobs/"), STEPS + 3, "only the document is sent anew");
+    let aged = format!("{to},touch_refresh=0s");
+    build(&one, &["--cache-to", &aged]);
+    assert!(
+        puts("/blobs/") >= 2 * STEPS + 4,
+        "each is copied onto itself"
+    );
+    let two = machine();
+    let from = place.replace("main;latest", "latest");
+    let mut command = two.command(["build", "--progress", "plain", "-t", "app", "--cache-from"]);
+    command.arg(&from).arg(two.path("c"));
+    command.env("AWS_ACCESS_KEY_ID", "AKIAONE");
+    command.env("AWS_SECRET_ACCESS_KEY", "not-for-the-log");
+    let second = run(&mut command);
+    second.ok();
+    assert_eq!(cached(&second), STEPS, "{second}");
+    assert_eq!(id(&two), id(&one));
+    let missing = place.replace(server.bucket, "nowhere");
+    let failed = two.mica(["build", "--cache-to", &missing, text(&two.path("c"))]);
+    assert_ne!(failed.code, 0);
+    for part in ["s3://nowhere/team/", "nosuchbucket"] {
+        assert!(failed.stderr.contains(part), "{failed}");
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }
 
 /// The image itself is the cache.
@@ -258,5 +311,47 @@ pub(crate) fn failed_builds() -> Outcome {
     assert_eq!(cached(&build(&two, &["--cache-from", &from])), STEPS);
     fs::write(two.path("c/Dockerfile"), failing.replace("false", "true")).expect("ours");
     assert_eq!(cached(&build(&two, &["--cache-from", &from])), 1);
+    Ok(())
+}
+
+/// The steps of all platforms go into one cache, and each finds its own there.
+pub(crate) fn several_platforms() -> Outcome {
+    let one = Machine::with_busybox();
+    let two = Machine::with_busybox();
+    let dockerfile = "FROM --platform=$BUILDPLATFORM busybox AS make\nARG TARGETARCH\n\
+        RUN echo $TARGETARCH > /arch\nFROM scratch\nCOPY --from=make /arch /\n";
+    let cache = one.path("cache");
+    for machine in [&one, &two] {
+        machine.context("p", &[("Dockerfile", dockerfile)]);
+    }
+    let build = |machine: &Machine, option: String| {
+        let context = machine.path("p");
+        let built = machine.mica([
+            "build",
+            "--progress=plain",
+            "--platform=linux/amd64,linux/arm64",
+            "-t",
+            "app",
+            &option,
+            text(&context),
+        ]);
+        built.ok();
+        built
+    };
+    let first = build(
+        &one,
+        format!("--cache-to=type=local,mode=max,dest={}", text(&cache)),
+    );
+    assert_eq!(
+        lines_with(&first, "exporting cache to client"),
+        1,
+        "{first}"
+    );
+    let second = build(
+        &two,
+        format!("--cache-from=type=local,src={}", text(&cache)),
+    );
+    assert_eq!(cached(&second), 4, "{second}");
+    assert_eq!(id(&two), id(&one));
     Ok(())
 }

@@ -63,7 +63,7 @@ const TESTS: &[Test] = tests! {
     buildkit: same_images;
     builder: usage, prune, keep_storage, configured_limit;
     faults: killed_builds, full_disks, secrets_are_nowhere;
-    cache: registry, modes, local, inline, lost_caches, failed_builds, mounts;
+    cache: registry, modes, local, inline, lost_caches, failed_builds, mounts, bucket, several_platforms;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
     outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, metadata_and_annotations,
@@ -71,7 +71,7 @@ const TESTS: &[Test] = tests! {
     shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
         a_refusal_is_reported;
     platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
-        the_same_everywhere, the_time_of_the_context;
+        the_same_everywhere, the_time_of_the_context, foreign_commands;
     images: listing, inspect_formats, history, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
         stop_and_restart, exit_codes;

@@ -1,10 +1,11 @@
 //! Several platforms of one build, and builds that give the same bytes everywhere.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-use mica_tests::{Machine, Outcome, Registry, needs, run};
+use mica_tests::{Machine, Outcome, Registry, Skip, needs, run};
 use serde_json::Value;
 
 use super::outputs::{blob, build, build_line, json_of, manifest, text};
@@ -332,5 +333,156 @@ pub(crate) fn the_time_of_the_context() -> Outcome {
         machine.ok(["inspect", "-f", "{{.Created}}", "app"]),
         "2017-07-14T02:40:00Z"
     );
+    Ok(())
+}
+
+/// Where the kernel is told of emulators; each process that needs it mounts it for itself.
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+const EMULATOR: &str = "/usr/bin/qemu-aarch64-static";
+const ENTRY: &str = "mica-test-aarch64";
+
+/// An emulator that the kernel starts for arm64 programs, until the value ends.
+struct Emulator {
+    /// Keeps the kernel's table mounted, for itself alone.
+    keeper: Child,
+}
+
+impl Emulator {
+    fn register() -> Result<Self, Skip> {
+        needs(&["qemu-aarch64-static", "unshare"])?;
+        // The first bytes of an ELF file for AArch64, and those of them that count. `F`: the emulator is
+        // opened now, so that it need not be in the root of the program.
+        let zeros = r"\x00".repeat(8);
+        let magic = format!(r"\x7fELF\x02\x01\x01\x00{zeros}\x02\x00\xb7\x00");
+        let ones = r"\xff".repeat(8);
+        let mask = format!(r"{}\x00{ones}\xfe\xff\xff\xff", r"\xff".repeat(7));
+        let line = format!(":{ENTRY}:M::{magic}:{mask}:{EMULATOR}:F");
+        let script = format!(
+            "mount -t binfmt_misc binfmt_misc {BINFMT} && printf %s '{line}' > {BINFMT}/register && echo && \
+             read -r end; echo -1 > {BINFMT}/{ENTRY}"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = command.stderr(Stdio::null()).spawn().expect("it starts");
+        let mut told = [0];
+        let mut answer = keeper.stdout.take().expect("it is a pipe");
+        let is_registered = answer.read_exact(&mut told).is_ok();
+        let emulator = Self { keeper };
+        match is_registered {
+            true => Ok(emulator),
+            false => Err(Skip("no emulator can be registered here".into())),
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A program for AArch64 without a library: it writes `aarch64` into `/out`.
+fn arm64_program() -> Vec<u8> {
+    const BASE: u32 = 0x40_0000;
+    const HEADERS: u32 = 0x78;
+    let (path, text) = (b"/out\0", b"aarch64\n");
+    let mov = |register: u32, value: u32| 0xd280_0000 | (value & 0xffff) << 5 | register;
+    let mov_high = |register: u32, value: u32| 0xf2a0_0000 | (value >> 16) << 5 | register;
+    let call = 0xd400_0001_u32;
+    let code = |path: u32, text_at: u32| {
+        [
+            0x9280_0c60, // the directory is the working directory: -100
+            mov(1, path),
+            mov_high(1, path),
+            mov(2, 0o101), // O_WRONLY | O_CREAT
+            mov(3, 0o644),
+            mov(8, 56), // openat
+            call,
+            mov(1, text_at),
+            mov_high(1, text_at),
+            mov(2, 8),
+            mov(8, 64), // write, to the file that was opened
+            call,
+            mov(0, 0),
+            mov(8, 93), // exit
+            call,
+        ]
+    };
+    let data = BASE + HEADERS + 4 * code(0, 0).len() as u32;
+    let words = code(data, data + path.len() as u32);
+    let mut body: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    body.extend(path);
+    body.extend(text);
+    let size = u64::from(HEADERS) + body.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let halves = |file: &mut Vec<u8>, values: &[u16]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    let longs = |file: &mut Vec<u8>, values: &[u64]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    halves(&mut file, &[2, 183, 1, 0]);
+    longs(&mut file, &[u64::from(BASE + HEADERS), 64, 0]);
+    halves(&mut file, &[0, 0, 64, 56, 1, 0, 0, 0]);
+    // One segment, to be read and run.
+    halves(&mut file, &[1, 0, 5, 0]);
+    longs(
+        &mut file,
+        &[0, BASE.into(), BASE.into(), size, size, 0x1000],
+    );
+    file.extend(body);
+    file
+}
+
+/// Commands of another architecture run through an emulator; without one the error says what to do.
+/// The same command for two platforms is two steps.
+pub(crate) fn foreign_commands() -> Outcome {
+    let machine = Machine::new();
+    let context = machine.context(
+        "c",
+        &[(
+            "Dockerfile",
+            "FROM scratch\nCOPY --chmod=755 program /program\nRUN [\"/program\"]\n",
+        )],
+    );
+    fs::write(context.join("program"), arm64_program()).expect("the context is ours");
+    let (out, context) = (machine.path("out"), text(&context).to_owned());
+    let output = format!("type=local,dest={}", text(&out));
+    let build = |platforms: &str| {
+        let platforms = format!("--platform={platforms}");
+        machine.mica([
+            "build",
+            "--progress=plain",
+            &platforms,
+            "-o",
+            &output,
+            &context,
+        ])
+    };
+    let native = Path::new(BINFMT).join("qemu-aarch64").exists();
+    if !native {
+        let refused = build("linux/arm64");
+        assert_ne!(refused.code, 0, "{refused}");
+        for part in ["it is for linux/arm64", "qemu-user-static"] {
+            assert!(refused.stderr.contains(part), "{refused}");
+        }
+    }
+    let _emulator = Emulator::register()?;
+    let built = build(BOTH);
+    built.ok();
+    for platform in ["linux_amd64", "linux_arm64"] {
+        let written = fs::read_to_string(out.join(platform).join("out"));
+        assert_eq!(written.expect("the program ran"), "aarch64\n");
+    }
+    let lines = built.stderr.lines();
+    let runs = lines.filter(|line| line.contains("] RUN") && line.trim_start().starts_with("ran"));
+    assert_eq!(runs.count(), 2, "{built}");
     Ok(())
 }

@@ -11,6 +11,7 @@ mod machine;
 mod peers;
 mod proxy;
 mod runner;
+mod s3;
 mod serving;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
@@ -24,6 +25,7 @@ pub use machine::{Machine, mica, repository};
 pub use peers::{Registry, TokenServer, base_images, needs};
 pub use proxy::{NetworkFault, Proxy};
 pub use runner::{Outcome, Skip, Test, run_tests};
+pub use s3::S3Server;
 pub use serving::Serving;
 #[cfg(target_arch = "x86_64")]
 pub use tracer::{Fault, Traced, trace};

@@ -1,22 +1,22 @@
 //! Writing a build's cache elsewhere, behind the steps that follow.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use mica_oci::{Descriptor, Platform};
-use mica_store::Store;
+use mica_oci::{Descriptor, DiffId, Platform};
+use mica_store::{Codec, ExistingLayers, Store};
 
 use super::format::{CacheConfig, CacheStep, ManifestForm};
 use super::place::{CacheDestination, Content, ExchangeError};
 use crate::error::ErrorKind;
 use crate::key::CacheKey;
+use crate::origin::StepKeys;
 use crate::place::{Place, Whereabouts};
 use crate::seal::Seal;
-
-/// Layers that are sent at a time: registries answer slowly, and a processor compresses meanwhile.
-const UPLOADS: usize = 3;
 
 /// Where a build's cache goes, and how.
 #[derive(Clone, Debug)]
@@ -33,6 +33,18 @@ pub struct CacheExport {
     pub failure: ExportFailure,
     /// The IDs of the cache mounts that go there as well.
     pub mounts: Vec<String>,
+    /// How layers that were made here are compressed.
+    pub codec: Codec,
+    /// What becomes of layers that came compressed otherwise.
+    pub existing: ExistingLayers,
+    /// How many layers are sent at a time.
+    pub uploads: NonZeroUsize,
+}
+
+impl CacheExport {
+    /// Layers that are sent at a time, where nothing else is asked for: registries answer slowly, and
+    /// a processor compresses meanwhile.
+    pub const UPLOADS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 }
 
 /// Which steps are exported: `mode=`.
@@ -54,12 +66,12 @@ pub enum ExportFailure {
 }
 
 /// A step that was done, or found done.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Noted {
     /// The stage that it belongs to.
     pub(crate) stage: usize,
     /// What it is found by.
-    pub(crate) keys: Vec<CacheKey>,
+    pub(crate) keys: StepKeys,
     /// What it ran upon.
     pub(crate) parent: Option<Seal>,
     /// Its layer.
@@ -76,7 +88,7 @@ impl Noted {
         let parent = self.parent.as_ref().map(Seal::wait).transpose()?;
         let sealed = self.seal.wait()?;
         Ok(CacheStep {
-            keys: self.keys.clone(),
+            keys: self.keys.wait()?,
             parent: parent.map(|parent| parent.chain),
             diff_id: sealed.diff_id,
             size: sealed.descriptor.size,
@@ -87,14 +99,27 @@ impl Noted {
     }
 }
 
-/// The exports of one build, on threads of their own.
+/// The exports of a build for all its platforms, on threads of their own.
 pub(crate) struct Exports(Vec<Running>);
+
+/// One attempt at a build. What it noted counts unless it is taken back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempt(Arc<AtomicBool>);
+
+impl Attempt {
+    /// Takes back everything that was noted for this attempt.
+    pub(crate) fn withdraw(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 struct Running {
     store: Store,
     export: CacheExport,
-    /// The stages whose steps go there; all when there is none.
-    stages: Option<HashSet<usize>>,
     queue: Mutex<Queue>,
     threads: Vec<JoinHandle<Vec<Sent>>>,
 }
@@ -102,11 +127,33 @@ struct Running {
 /// The way to the threads, until the build ends.
 struct Queue {
     next: usize,
-    sender: Option<Sender<(usize, Noted)>>,
+    sender: Option<Sender<Waiting>>,
 }
 
-/// A step on its way, by its number: what it came to, and whether its layer was sent.
-type Sent = (usize, Result<(CacheStep, Travel), ErrorKind>);
+/// A step that waits for a thread, with its number.
+struct Waiting {
+    number: usize,
+    attempt: Attempt,
+    noted: Noted,
+}
+
+/// A step on its way: what it came to, and whether its layer was sent.
+struct Sent {
+    number: usize,
+    attempt: Attempt,
+    result: Result<(CacheStep, Travel), ErrorKind>,
+}
+
+/// The layers that are on their way to one place: two platforms may have the same at once.
+#[derive(Default)]
+struct Flights(Mutex<HashMap<DiffId, Arc<Mutex<()>>>>);
+
+impl Flights {
+    fn of(&self, layer: &DiffId) -> Arc<Mutex<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(layer.clone()).or_default())
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Travel {
@@ -124,35 +171,34 @@ pub(crate) enum Ending {
 }
 
 impl Exports {
-    /// Starts the exports. `result` are the stages whose layers are the image's.
-    pub(crate) fn start(store: &Store, exports: &[CacheExport], result: &HashSet<usize>) -> Self {
+    /// Starts the exports.
+    pub(crate) fn start(store: &Store, exports: &[CacheExport]) -> Self {
         let start = |export: &CacheExport| {
             let (sender, receiver) = mpsc::channel();
-            let receiver = Arc::new(Mutex::new(receiver));
+            let shared = Arc::new((Mutex::new(receiver), Flights::default()));
             let spawn = |_| {
                 let (store, export) = (store.clone(), export.clone());
-                let receiver = Arc::clone(&receiver);
-                std::thread::spawn(move || send_all(&store, &export, &receiver))
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || send_all(&store, &export, &shared.0, &shared.1))
             };
             Running {
                 store: store.clone(),
                 export: export.clone(),
-                stages: (export.mode == ExportMode::Min).then(|| result.clone()),
                 queue: Mutex::new(Queue {
                     next: 0,
                     sender: Some(sender),
                 }),
-                threads: (0..UPLOADS).map(spawn).collect(),
+                threads: (0..export.uploads.get()).map(spawn).collect(),
             }
         };
         Self(exports.iter().map(start).collect())
     }
 
-    /// Takes a step; its layer is sent as soon as it is sealed.
-    pub(crate) fn note(&self, noted: &Noted) {
+    /// Takes a step of an attempt; its layer is sent as soon as it is sealed. `result` are the stages
+    /// whose layers are the image's.
+    pub(crate) fn note(&self, attempt: &Attempt, noted: &Noted, result: &HashSet<usize>) {
         for running in &self.0 {
-            let wanted = running.stages.as_ref();
-            if wanted.is_some_and(|stages| !stages.contains(&noted.stage)) {
+            if running.export.mode == ExportMode::Min && !result.contains(&noted.stage) {
                 continue;
             }
             let mut queue = running.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +206,11 @@ impl Exports {
             queue.next += 1;
             if let Some(sender) = &queue.sender {
                 // The threads end after the sender only.
-                let _ = sender.send((number, noted.clone()));
+                let _ = sender.send(Waiting {
+                    number,
+                    attempt: attempt.clone(),
+                    noted: noted.clone(),
+                });
             }
         }
     }
@@ -198,15 +248,14 @@ impl Running {
         let mut sent: Vec<Sent> = threads
             .flat_map(|thread| thread.join().expect("exporting does not panic"))
             .collect();
-        sent.sort_by_key(|(number, _)| *number);
+        sent.retain(|sent| !sent.attempt.is_withdrawn());
+        sent.sort_by_key(|sent| sent.number);
         let mut lines = Vec::new();
-        let steps = sent
-            .into_iter()
-            .map(|(_, step)| step)
-            .collect::<Result<Vec<_>, _>>();
+        let steps = sent.into_iter().map(|sent| sent.result);
+        let steps = steps.collect::<Result<Vec<_>, _>>();
         let written = steps.and_then(|steps| {
-            lines.extend(steps.iter().filter_map(line));
-            let steps = steps.into_iter().map(|(step, _)| step).collect();
+            let (steps, told) = once(steps);
+            lines.extend(told);
             let sent = write(&self.store, &self.export, steps, ending, platform);
             let sent = sent.map_err(|source| self.export.failed(source))?;
             lines.extend((sent > 0).then(|| format!("writing {sent} chunks of cache mounts done")));
@@ -225,7 +274,22 @@ impl CacheExport {
     }
 }
 
-fn line((step, travel): &(CacheStep, Travel)) -> Option<String> {
+/// Leaves out what a step of another platform or stage came to as well; returns the steps, and a
+/// line for each layer.
+fn once(steps: Vec<(CacheStep, Travel)>) -> (Vec<CacheStep>, Vec<String>) {
+    let mut kept: Vec<CacheStep> = Vec::with_capacity(steps.len());
+    let mut lines = Vec::new();
+    for (step, travel) in steps {
+        let same = |other: &CacheStep| other.keys == step.keys && other.parent == step.parent;
+        if !kept.iter().any(same) {
+            lines.extend(line(&step, travel));
+            kept.push(step);
+        }
+    }
+    (kept, lines)
+}
+
+fn line(step: &CacheStep, travel: Travel) -> Option<String> {
     let layer = step.layer.as_ref()?;
     Some(match travel {
         Travel::WasThere => format!("layer {} exists", layer.digest),
@@ -236,16 +300,21 @@ fn line((step, travel): &(CacheStep, Travel)) -> Option<String> {
 fn send_all(
     store: &Store,
     export: &CacheExport,
-    steps: &Mutex<Receiver<(usize, Noted)>>,
+    steps: &Mutex<Receiver<Waiting>>,
+    flights: &Flights,
 ) -> Vec<Sent> {
     let mut sent = Vec::new();
     loop {
         let next = steps.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((number, noted)) = next else {
+        let Ok(waiting) = next else {
             return sent;
         };
         // After a failed step nothing is lost by going on: each layer stands for itself.
-        sent.push((number, send(store, export, &noted)));
+        sent.push(Sent {
+            number: waiting.number,
+            result: send(store, export, &waiting.noted, flights),
+            attempt: waiting.attempt,
+        });
     }
 }
 
@@ -253,8 +322,11 @@ fn send(
     store: &Store,
     export: &CacheExport,
     noted: &Noted,
+    flights: &Flights,
 ) -> Result<(CacheStep, Travel), ErrorKind> {
     let step = noted.step()?;
+    let flight = flights.of(&step.diff_id);
+    let _alone = flight.lock().unwrap_or_else(PoisonError::into_inner);
     let destination = export.destination.as_ref();
     let is_there = |blob: &Descriptor| destination.contains(blob).map_err(|e| export.failed(e));
     let done = |blob: Descriptor, travel| {
@@ -274,15 +346,21 @@ fn send(
             }
             let content = source.fetch(&blob).map_err(|e| export.failed(e))?;
             store.put_blob(&blob, content)?;
-            blob
+            let is_kept = blob.media_type.layer_compression() == Some(export.codec.compression());
+            match export.existing {
+                ExistingLayers::Convert if !is_kept => {
+                    store.recompressed(&blob, &step.diff_id, export.codec)?
+                }
+                _ => blob,
+            }
         }
         Whereabouts::Here(layer) => {
-            if let Some(known) = store.known_compressed(&step.diff_id)?
+            if let Some(known) = store.known_compressed(&step.diff_id, export.codec)?
                 && is_there(&known)?
             {
                 return done(known, Travel::WasThere);
             }
-            let blob = store.compressed(&layer, &step.diff_id)?;
+            let blob = store.compressed(&layer, &step.diff_id, export.codec)?;
             if is_there(&blob)? {
                 return done(blob, Travel::WasThere);
             }

@@ -18,7 +18,7 @@ const CONFIG: &str = "application/vnd.mica.cache.config.v1+json";
 /// Where an image's configuration keeps an inline cache.
 const INLINE: &str = "mica.cache.v1";
 
-/// The configuration: the steps, each after the steps below it.
+/// The configuration: the steps, sorted by their first key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CacheConfig {
@@ -78,8 +78,9 @@ pub enum ManifestForm {
 }
 
 impl CacheConfig {
-    /// Makes a configuration.
-    pub(crate) fn new(steps: Vec<CacheStep>) -> Self {
+    /// Makes a configuration. Stages run side by side: it is the same whichever step was first.
+    pub(crate) fn new(mut steps: Vec<CacheStep>) -> Self {
+        steps.sort_by(|one, other| one.key().0.as_str().cmp(other.key().0.as_str()));
         Self {
             version: VERSION,
             key_version: KEY_VERSION.to_owned(),
@@ -227,6 +228,7 @@ mod tests {
     fn every_form_leads_back_to_the_steps() {
         let below = step("a", None);
         let steps = vec![below.clone(), step("b", Some(&below)), below.clone()];
+        let sorted = CacheConfig::new(steps.clone()).steps;
         for form in [
             ManifestForm::Image,
             ManifestForm::Index,
@@ -238,7 +240,7 @@ mod tests {
             };
             assert_eq!(found.digest, *document.digest());
             let read = config(document.raw()).unwrap().unwrap();
-            assert_eq!(read.steps, steps);
+            assert_eq!(read.steps, sorted);
             assert_eq!(read.layers().len(), 2);
         }
     }
@@ -264,6 +266,6 @@ mod tests {
         let manifest = Manifest::new(config, layers.to_vec());
         let raw = serde_json::to_vec(&image).unwrap();
         let read = of_image(&manifest, &raw).unwrap().unwrap();
-        assert_eq!(read.steps, [below, above]);
+        assert_eq!(read.steps, CacheConfig::new(vec![below, above]).steps);
     }
 }

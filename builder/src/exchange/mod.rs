@@ -15,9 +15,8 @@ mod layout;
 mod mounts;
 mod place;
 
+pub(crate) use export::{Attempt, Ending, Exports, Finished, Noted};
 pub use export::{CacheExport, ExportFailure, ExportMode};
-pub(crate) use export::{Ending, Finished};
-pub(crate) use export::{Exports, Noted};
 pub use format::ManifestForm;
 pub(crate) use format::{CacheStep, inline};
 pub(crate) use import::{Import, Imports};

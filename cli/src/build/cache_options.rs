@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use mica_builder::{
     CacheDestination, CacheExport, CacheSource, ExportFailure, ExportMode, LayoutCache,
     ManifestForm, MountImport,
 };
-use mica_oci::{Digest, Reference};
+use mica_oci::{Compression, Digest, Reference};
 use mica_registry_client::Actions;
+use mica_store::{Codec, ExistingLayers};
 
 use super::cache_registry::{Connection, RegistryCache};
+use super::cache_s3::{S3_KEYS, S3Cache, S3Place};
+use super::output::compression;
+use crate::config::Environment;
 use crate::failure::{CliError, Failure};
 use crate::session::Session;
 
@@ -38,7 +43,10 @@ impl Caches {
         let mut caches = Self::default();
         for text in from {
             let spec = Spec::parse("--cache-from", text)?;
-            let Some(source) = spec.place()?.source(session, &connection)? else {
+            let Some(source) = spec
+                .place(session.environment)?
+                .source(session, &connection)?
+            else {
                 continue;
             };
             if !spec.mounts.is_empty() {
@@ -51,7 +59,7 @@ impl Caches {
         }
         for text in to {
             let spec = Spec::parse("--cache-to", text)?;
-            match spec.place()? {
+            match spec.place(session.environment)? {
                 Place::Inline => caches.inline = true,
                 place => {
                     let destination = place.destination(session, &connection)?;
@@ -78,46 +86,39 @@ struct Spec<'t> {
 enum Place {
     Registry(Box<Reference>),
     Local(PathBuf, String, Option<Digest>),
+    S3(Box<S3Place>),
     Inline,
 }
 
-/// The fields that a flag may have, by its type. Those that change how layers are compressed are
-/// `compression`.
+/// The fields of `--cache-from`, by type.
 const FROM: &[(&str, &[&str])] = &[
     ("registry", &["ref"]),
     ("local", &["src", "digest", "tag"]),
+    ("s3", S3_KEYS),
     ("inline", &[]),
 ];
+
+/// The fields of `--cache-to`, by type.
 const TO: &[(&str, &[&str])] = &[
-    (
-        "registry",
-        &[
-            "ref",
-            "mode",
-            "image-manifest",
-            "oci-mediatypes",
-            "compression",
-            "compression-level",
-            "force-compression",
-            "ignore-error",
-        ],
-    ),
-    (
-        "local",
-        &[
-            "dest",
-            "tag",
-            "mode",
-            "image-manifest",
-            "oci-mediatypes",
-            "compression",
-            "compression-level",
-            "force-compression",
-            "ignore-error",
-        ],
-    ),
+    ("registry", &["ref"]),
+    ("local", &["dest", "tag"]),
+    ("s3", S3_KEYS),
     ("inline", &["mode"]),
 ];
+
+/// Fields of `--cache-to` that say how the cache is written, wherever it goes.
+const EXPORT: &[&str] = &[
+    "mode",
+    "image-manifest",
+    "oci-mediatypes",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "ignore-error",
+];
+
+/// Fields of `--cache-to` that a bucket has besides.
+const S3_EXPORT: &[&str] = &["touch_refresh", "upload_parallelism"];
 
 impl<'t> Spec<'t> {
     fn parse(flag: &'static str, text: &'t str) -> Result<Self, CliError> {
@@ -159,15 +160,21 @@ impl<'t> Spec<'t> {
         let Some((_, keys)) = known.iter().find(|(kind, _)| *kind == self.kind) else {
             let kind = &self.kind;
             return Err(self.error(&match kind.as_str() {
-                "gha" | "azblob" | "s3" => {
-                    format!("type={kind} is not supported: use registry or local")
+                "gha" | "azblob" => {
+                    format!("type={kind} is not supported: use registry, s3 or local")
                 }
-                _ => format!("unknown type {kind}: expected registry, local or inline"),
+                _ => format!("unknown type {kind}: expected registry, local, s3 or inline"),
             }));
         };
         if self.kind == "inline" && !self.mounts.is_empty() {
             return Err(self.error("an image keeps no cache mounts: use registry or local"));
         }
+        let more = match (self.flag, self.kind.as_str()) {
+            ("--cache-to", "s3") => [EXPORT, S3_EXPORT],
+            ("--cache-to", "registry" | "local") => [EXPORT, &[]],
+            _ => [&[][..], &[]],
+        };
+        let keys = [*keys, more[0], more[1]].concat();
         match self.fields.keys().find(|key| !keys.contains(&key.as_str())) {
             None => Ok(()),
             Some(key) => Err(self.error(&format!(
@@ -178,8 +185,12 @@ impl<'t> Spec<'t> {
         }
     }
 
-    fn place(&self) -> Result<Place, CliError> {
+    fn place(&self, environment: Environment) -> Result<Place, CliError> {
         Ok(match self.kind.as_str() {
+            "s3" => {
+                let place = S3Place::read(&self.fields, environment);
+                Place::S3(Box::new(place.map_err(|e| self.error(&e.to_string()))?))
+            }
             "registry" => {
                 let reference = self.required("ref")?.parse();
                 let reference = reference
@@ -225,14 +236,10 @@ impl<'t> Spec<'t> {
             (_, Some(false)) => ManifestForm::DockerIndex,
             (Some(true) | None, _) => ManifestForm::Image,
         };
-        match self.fields.get("compression").map(String::as_str) {
-            None | Some("gzip") => {}
-            Some(_) => return Err(self.error("invalid compression: expected gzip")),
-        }
-        self.boolean("force-compression")?;
         Ok(CacheExport {
             title: match place {
                 Place::Local(..) => "exporting cache to client directory".to_owned(),
+                Place::S3(_) => "exporting cache to Amazon S3".to_owned(),
                 _ => "exporting cache to registry".to_owned(),
             },
             destination,
@@ -243,7 +250,34 @@ impl<'t> Spec<'t> {
                 _ => ExportFailure::Fails,
             },
             mounts: self.mounts.clone(),
+            codec: self.codec()?,
+            existing: match self.boolean("force-compression")? {
+                Some(true) => ExistingLayers::Convert,
+                _ => ExistingLayers::Keep,
+            },
+            uploads: match self.number("upload_parallelism")? {
+                Some(count) => count,
+                None => CacheExport::UPLOADS,
+            },
         })
+    }
+
+    fn codec(&self) -> Result<Codec, CliError> {
+        let compression = match self.fields.get("compression") {
+            Some(text) => compression(text).map_err(|reason| self.error(&reason))?,
+            None => Compression::Gzip,
+        };
+        let codec = Codec::new(compression, self.number("compression-level")?);
+        codec.map_err(|error| self.error(&error.to_string()))
+    }
+
+    fn number<N: FromStr>(&self, key: &str) -> Result<Option<N>, CliError> {
+        let Some(text) = self.fields.get(key) else {
+            return Ok(None);
+        };
+        let number = text.parse();
+        let number = number.map_err(|_| self.error(&format!("{key}={text} is no such number")))?;
+        Ok(Some(number))
     }
 
     fn required(&self, key: &str) -> Result<&str, CliError> {
@@ -287,6 +321,7 @@ impl Place {
             Self::Local(directory, tag, digest) => {
                 Some(Arc::new(LayoutCache::new(directory, tag, digest)))
             }
+            Self::S3(place) => Some(Arc::new(S3Cache::new(*place, connection.get(session)?))),
             Self::Inline => None,
         })
     }
@@ -306,6 +341,7 @@ impl Place {
             Self::Local(directory, tag, _) => {
                 Arc::new(LayoutCache::new(directory.clone(), tag.clone(), None))
             }
+            Self::S3(place) => Arc::new(S3Cache::new((**place).clone(), connection.get(session)?)),
             Self::Inline => unreachable!("an inline cache goes where its image goes"),
         })
     }
@@ -317,7 +353,7 @@ mod tests {
 
     fn place(flag: &'static str, text: &str) -> Result<Place, String> {
         let spec = Spec::parse(flag, text).map_err(|error| error.to_string())?;
-        spec.place().map_err(|error| error.to_string())
+        spec.place(Environment).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::session::Session;
 pub(crate) struct Connection(Mutex<Option<(Registry, Arc<Runtime>)>>);
 
 impl Connection {
-    fn get(&self, session: &Session) -> Result<(Registry, Arc<Runtime>), Failure> {
+    /// Returns the client and its threads.
+    pub(crate) fn get(&self, session: &Session) -> Result<(Registry, Arc<Runtime>), Failure> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
@@ -81,17 +82,21 @@ impl CacheSource for RegistryCache {
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>, ExchangeError> {
         let content = self.runtime.block_on(self.repository.fetch(descriptor))?;
-        Ok(Box::new(Blocking {
-            content,
-            runtime: Arc::clone(&self.runtime),
-        }))
+        Ok(Box::new(Blocking::new(content, Arc::clone(&self.runtime))))
     }
 }
 
 /// A stream for threads that may wait.
-struct Blocking {
+pub(crate) struct Blocking {
     content: BlobReader,
     runtime: Arc<Runtime>,
+}
+
+impl Blocking {
+    /// Reads `content` on the threads of `runtime`.
+    pub(crate) fn new(content: BlobReader, runtime: Arc<Runtime>) -> Self {
+        Self { content, runtime }
+    }
 }
 
 impl Read for Blocking {
@@ -128,7 +133,7 @@ impl CacheDestination for RegistryCache {
 }
 
 /// Opens a file at an offset: an upload that broke off goes on from there.
-async fn open_at(path: PathBuf, offset: u64) -> std::io::Result<BlobReader> {
+pub(crate) async fn open_at(path: PathBuf, offset: u64) -> std::io::Result<BlobReader> {
     let mut file = tokio::fs::File::open(&path).await?;
     file.seek(SeekFrom::Start(offset)).await?;
     Ok(Box::pin(file))

@@ -192,7 +192,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
     async fn layer(&self, layer: Descriptor, diff_id: DiffId) -> Result<Descriptor, TransferError> {
         let (store, known) = (self.store.clone(), diff_id.clone());
         let outgoing = match self.is_compressed_first(&layer) {
-            true => blocking(move || store.known_compressed(&known)).await?,
+            true => blocking(move || store.known_compressed(&known, Codec::GZIP)).await?,
             false => Some(layer.clone()),
         };
         if let Some(outgoing) = outgoing

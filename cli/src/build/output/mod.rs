@@ -24,6 +24,7 @@ use crate::printer::Printer;
 pub(crate) use annotations::Annotations;
 pub(crate) use deliver::Delivery;
 pub(crate) use flags::OutputArgs;
+pub(crate) use parse::compression;
 pub(crate) use ship::Shipping;
 
 /// What a build is to make.

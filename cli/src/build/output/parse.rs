@@ -267,7 +267,8 @@ fn number(key: &str, value: &str) -> Result<i32, String> {
         .map_err(|_| format!("non-int value {value} specified for {key}"))
 }
 
-fn compression(value: &str) -> Result<Compression, String> {
+/// Reads `compression=`.
+pub(crate) fn compression(value: &str) -> Result<Compression, String> {
     match value {
         "uncompressed" => Ok(Compression::None),
         "gzip" => Ok(Compression::Gzip),
