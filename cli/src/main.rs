@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod container;
 mod exit;
+mod explore;
 mod failure;
 mod hint;
 mod listing;

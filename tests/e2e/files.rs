@@ -1,6 +1,6 @@
 //! `mica layers`, `ls`, `cat`, `find`, `du`, `file-history`, `extract`: images from everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -209,6 +209,14 @@ pub(crate) fn of_a_registry() -> Outcome {
     assert_eq!(listing(&other, &format!("docker://{name}")), expected);
     assert_eq!(other.ok(["cat", &format!("{name}@1"), "/a/f"]), "hi");
     assert_eq!(other.ok(["images", "-q"]), "", "nothing was pulled");
+    // Only what is needed is fetched: the configuration and the one layer.
+    let third = Machine::new();
+    registry.clear_log();
+    assert_eq!(third.ok(["cat", &format!("{name}@1"), "/a/f"]), "hi");
+    let requests = registry.requests();
+    let blobs = requests.iter().filter_map(|it| it.split_once("/blobs/"));
+    let blobs: BTreeSet<_> = blobs.map(|(_, digest)| digest).collect();
+    assert_eq!(blobs.len(), 2, "{requests:?}");
     // What was fetched once is known: the layers are not asked for again.
     drop(registry);
     let gone = other.mica(["ls", &name]);
@@ -308,9 +316,9 @@ fn is_tree(tree: &Value, listed: &BTreeMap<String, Value>) -> bool {
         })
 }
 
-pub(crate) fn three_hundred_layers() -> Outcome {
+/// Three hundred layers: each changes a file, adds one and hides the one of the layer below.
+pub(crate) fn high_archive(machine: &Machine) -> Result<String, Skip> {
     needs(&["python3"])?;
-    let machine = Machine::new();
     let directory = machine.context("layers", &[]);
     let script = "import io, sys, tarfile\n\
         for n in range(300):\n\
@@ -321,7 +329,12 @@ pub(crate) fn three_hundred_layers() -> Outcome {
     run(Command::new("python3").args(["-c", script]).arg(&directory)).ok();
     let layers = (0..300).map(|number: u32| directory.join(number.to_string()));
     let layers: Vec<_> = layers.collect();
-    let image = archive(&machine, "high", &layers)?;
+    archive(machine, "high", &layers)
+}
+
+pub(crate) fn three_hundred_layers() -> Outcome {
+    let machine = Machine::new();
+    let image = high_archive(&machine)?;
     assert_eq!(
         machine
             .ok(["layers", "--format", "{{.layer}}", &image])

@@ -14,6 +14,7 @@ mod containers;
 mod copy;
 mod crashes;
 mod errors;
+mod explore;
 mod faults;
 mod files;
 mod images;
@@ -95,9 +96,11 @@ const TESTS: &[Test] = tests! {
         three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
-        bills_of_materials, a_page_of_its_own;
+        bills_of_materials, a_page_of_its_own, a_page_in_a_browser;
+    explore: layers_and_files, filters_links_and_sizes;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
-    trees: are_those_of_umoci, of_buildah_are_those_of_umoci;
+    trees: are_those_of_umoci, of_buildah_are_those_of_umoci, of_docker_are_those_of_umoci,
+        of_three_hundred_layers_are_those_of_umoci;
     kill: builds, pulls_and_pushes;
     checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,
         explained_paths, frontends;

@@ -71,6 +71,18 @@ pub(crate) fn waste_and_its_lines() -> Outcome {
         .mica(["waste", "--ci-config", rules, "w"])
         .fails(1, &["PASS highestUserWastedPercent"]);
     machine.ok(["waste", "--ci-config", rules, "--max-waste", "1MB", "w"]);
+    // dive's own file is found where the command runs; without it, dive's defaults hold.
+    let directory = machine.context(
+        "ci",
+        &[(".dive-ci", "rules:\n  lowestEfficiency: 0.9999\n")],
+    );
+    let mut command = machine.command(["waste", "--ci", "w"]);
+    run(command.current_dir(&directory)).fails(1, &["FAIL lowestEfficiency"]);
+    let mut command = machine.command(["waste", "--ci", "w"]);
+    run(command.current_dir(machine.context("empty", &[]))).fails(
+        1,
+        &["0.401614 of the layers above the first is wasted, at most 0.1"],
+    );
     Ok(())
 }
 
@@ -331,11 +343,86 @@ pub(crate) fn a_page_of_its_own() -> Outcome {
         "@media print",
         "<code>/a/big</code>",
         "metadata: set owner",
+        "id=\"timeline\"",
+        "<time datetime=",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     for part in ["http://", "https://", "src=", "<script", "@import", "url("] {
         assert!(!text.contains(part), "{part} is in {text}");
+    }
+    Ok(())
+}
+
+/// Debian's Chromium under one of its names.
+fn chromium() -> Result<&'static str, Skip> {
+    let names = ["chromium", "chromium-headless-shell"];
+    let found = names.into_iter().find(|name| needs(&[name]).is_ok());
+    found.ok_or_else(|| Skip("chromium is not installed".into()))
+}
+
+/// Width and height of a PNG image.
+fn png_size(bytes: &[u8]) -> (u32, u32) {
+    assert!(bytes.starts_with(b"\x89PNG\r\n"), "no PNG");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+/// A browser shows the page, light and dark and on paper, and asks the network for nothing.
+pub(crate) fn a_page_in_a_browser() -> Outcome {
+    let browser = chromium()?;
+    let machine = built();
+    let page = machine.path("report.html");
+    let page = page.to_str().expect("UTF-8");
+    machine.ok(["report", "-o", page, "--previous", "busybox", "w"]);
+    let browse = |more: &[&str]| {
+        let mut command = Command::new(browser);
+        command
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ])
+            .arg(format!(
+                "--user-data-dir={}",
+                machine.path("profile").display()
+            ))
+            // Whatever asks the network fails.
+            .args(["--proxy-server=127.0.0.1:9", "--window-size=1200,1400"])
+            .args(more)
+            .arg(format!("file://{page}"));
+        run(command.env("HOME", machine.path("home")))
+    };
+    let dom = browse(&["--dump-dom"]);
+    for part in [
+        "<h2 id=\"sizes\">",
+        "<h2 id=\"timeline\">",
+        "<h2 id=\"waste\">",
+        "</main>",
+    ] {
+        assert!(dom.ok().contains(part), "{part} is missing in {dom}");
+    }
+    let shot = |name: &str, more: &str| {
+        let file = machine.path(name);
+        browse(&[&format!("--screenshot={}", file.display()), more]).ok();
+        let bytes = fs::read(&file).expect("it was written");
+        assert_eq!(png_size(&bytes), (1200, 1400));
+        // One colour all over takes a few thousand bytes.
+        assert!(bytes.len() > 20_000, "only {} bytes", bytes.len());
+        bytes
+    };
+    let light = shot("light.png", "--blink-settings=preferredColorScheme=1");
+    let dark = shot("dark.png", "--blink-settings=preferredColorScheme=0");
+    assert!(light != dark, "dark is as light");
+    let paper = machine.path("paper.pdf");
+    browse(&[&format!("--print-to-pdf={}", paper.display())]).ok();
+    let paper = fs::read(paper).expect("it was written");
+    assert!(paper.starts_with(b"%PDF"));
+    if let Some(kept) = std::env::var_os("MICA_KEEP_SCREENSHOTS") {
+        let kept = std::path::Path::new(&kept);
+        fs::write(kept.join("light.png"), light).expect("the directory is the caller's");
+        fs::write(kept.join("dark.png"), dark).expect("the directory is the caller's");
     }
     Ok(())
 }

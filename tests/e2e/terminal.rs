@@ -5,12 +5,22 @@ use std::time::{Duration, Instant};
 
 use mica_tests::{Machine, Outcome, Skip, mica, needs, run};
 
-struct Screen {
+/// A terminal with a command in it.
+pub(crate) struct Screen {
     socket: String,
 }
 
 impl Screen {
     fn start(machine: &Machine, arguments: &str) -> Result<Self, Skip> {
+        Self::sized(machine, arguments, (100, 30))
+    }
+
+    /// Starts mica in a terminal of so many columns and rows.
+    pub(crate) fn sized(
+        machine: &Machine,
+        arguments: &str,
+        (columns, rows): (u16, u16),
+    ) -> Result<Self, Skip> {
         needs(&["tmux"])?;
         let screen = Self {
             socket: machine.path("tmux").display().to_string(),
@@ -27,9 +37,9 @@ impl Screen {
             "new-session",
             "-d",
             "-x",
-            "100",
+            &columns.to_string(),
             "-y",
-            "30",
+            &rows.to_string(),
             &line,
         ]);
         run(start
@@ -45,14 +55,21 @@ impl Screen {
         command
     }
 
-    fn keys(&self, keys: &[&str]) {
+    /// Gives the terminal another size.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        run(&mut self.tmux(&["resize-window", "-x", &columns, "-y", &rows])).ok();
+    }
+
+    /// Types.
+    pub(crate) fn keys(&self, keys: &[&str]) {
         let mut arguments = vec!["send-keys"];
         arguments.extend(keys);
         run(&mut self.tmux(&arguments)).ok();
     }
 
     /// Waits until the screen shows `text`.
-    fn shows(&self, text: &str) -> String {
+    pub(crate) fn shows(&self, text: &str) -> String {
         let start = Instant::now();
         loop {
             let screen = run(&mut self.tmux(&["capture-pane", "-p"])).stdout;

@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, needs, run};
+use mica_tests::{DockerDaemon, Machine, Outcome, needs, run};
 use serde_json::Value;
 
-use crate::files::{built, objects};
+use crate::files::{built, high_archive, objects};
 
 /// Every file of a directory as the listing has it.
 fn walk(root: &Path, directory: &Path, out: &mut BTreeMap<Vec<u8>, String>) {
@@ -132,6 +132,11 @@ fn umoci_image(machine: &Machine, name: &str, layers: &[PathBuf]) -> String {
 }
 
 fn check_unpacked(machine: &Machine, image: &str) {
+    check_same(machine, image, &format!("oci:{image}"));
+}
+
+/// Compares what umoci unpacks of a layout's image with what mica lists of the same image elsewhere.
+fn check_same(machine: &Machine, image: &str, elsewhere: &str) {
     let bundle = machine.path("bundle");
     run(Command::new("umoci")
         .args(["unpack", "--image", image])
@@ -140,7 +145,7 @@ fn check_unpacked(machine: &Machine, image: &str) {
     let root = bundle.join("rootfs");
     let mut expected = BTreeMap::new();
     walk(&root, &root, &mut expected);
-    let actual = listed(machine, &format!("oci:{image}"));
+    let actual = listed(machine, elsewhere);
     let differs = |path: &&Vec<u8>| actual.get(*path) != expected.get(*path);
     let mut paths = actual.keys().chain(expected.keys()).filter(differs);
     if let Some(path) = paths.next() {
@@ -215,5 +220,49 @@ pub(crate) fn of_buildah_are_those_of_umoci() -> Outcome {
     buildah(&["commit", "-q", "--rm", &second, &target]);
     buildah(&["rmi", "-a", "-f"]);
     check_unpacked(&machine, &format!("{}:it", layout.display()));
+    Ok(())
+}
+
+/// Makes an OCI layout of a docker archive, with other compression and another manifest, and
+/// compares the trees of the two.
+fn check_docker_archive(machine: &Machine, archive: &str) {
+    let layout = machine.path("by-skopeo");
+    let layout = format!("{}:it", layout.display());
+    run(Command::new("skopeo").args([
+        "copy",
+        "-q",
+        &format!("docker-archive:{archive}"),
+        &format!("oci:{layout}"),
+    ]))
+    .ok();
+    check_same(machine, &layout, &format!("docker-archive:{archive}"));
+}
+
+pub(crate) fn of_docker_are_those_of_umoci() -> Outcome {
+    needs(&["umoci", "skopeo"])?;
+    let machine = Machine::with_busybox();
+    let daemon = DockerDaemon::start(&machine)?;
+    let archive = |name: &str| machine.path(name).to_str().expect("UTF-8").to_owned();
+    let (base, saved) = (archive("base.tar"), archive("saved.tar"));
+    machine.ok(["save", "-o", &base, "busybox"]);
+    run(&mut daemon.docker(&["load", "-q", "-i", &base])).ok();
+    let dockerfile = "FROM busybox\nCOPY one sub /data/\n\
+        RUN rm -r /home && ln /data/one /hard && mkdir -p /data/gone/deep && chmod 1777 /data\n\
+        RUN rm -r /data/gone && mkdir /data/gone && echo 2 > /data/gone/again && ln -s ../data /etc/up\n\
+        RUN rm /data/one && chown 3:4 /hard && touch -d @1000000000 /hard\n";
+    let files = [("Dockerfile", dockerfile), ("one", "1"), ("sub/two", "2")];
+    let context = machine.context("c", &files);
+    let context = context.to_str().expect("UTF-8");
+    run(&mut daemon.docker(&["build", "-q", "--network", "none", "-t", "it", context])).ok();
+    run(&mut daemon.docker(&["save", "-o", &saved, "it"])).ok();
+    check_docker_archive(&machine, &saved);
+    Ok(())
+}
+
+pub(crate) fn of_three_hundred_layers_are_those_of_umoci() -> Outcome {
+    needs(&["umoci", "skopeo"])?;
+    let machine = Machine::new();
+    let archive = high_archive(&machine)?;
+    check_docker_archive(&machine, &archive);
     Ok(())
 }

@@ -94,7 +94,7 @@ fn row(image: &Image, stack: &Stack<'_>, touch: &Touch, is_short: bool) -> Value
         "digest": or_missing(digest),
         "created": layer.created.map(|time| time.to_string()),
         "instruction": match is_short {
-            true => super::shorten(&super::layers::one_line(&layer.instruction), INSTRUCTION_LENGTH),
+            true => super::shorten(&look::one_line(&layer.instruction), INSTRUCTION_LENGTH),
             false => layer.instruction.clone(),
         },
     })

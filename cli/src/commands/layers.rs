@@ -104,16 +104,10 @@ fn rows(image: &Image, style: Style) -> Result<Vec<Value>, Failure> {
             "waste": size(summary.waste),
             "created": layer.created.map(|time| time.to_string()),
             "instruction": match style {
-                Style::Short => super::shorten(&one_line(&layer.instruction), INSTRUCTION_LENGTH),
+                Style::Short => super::shorten(&look::one_line(&layer.instruction), INSTRUCTION_LENGTH),
                 Style::Exact => layer.instruction.clone(),
             },
         })
     };
     Ok(layers.map(row).collect())
-}
-
-/// An instruction of a heredoc has lines, and a hostile one anything.
-pub(super) fn one_line(text: &str) -> String {
-    let words: Vec<_> = text.split_whitespace().collect();
-    look::printable(words.join(" ").as_bytes())
 }

@@ -68,6 +68,7 @@ pub(crate) fn run(args: &ReportArgs, session: &Session) -> Outcome {
     let mut out = page.head();
     page.map(&mut out);
     page.layers(&mut out);
+    super::report_timeline::section(&image, &mut out);
     page.waste(&mut out);
     if let Some(previous) = &args.previous {
         out += &difference(args, previous, session)?;

@@ -178,7 +178,7 @@ impl Found<'_> {
             None => format!("layer {}", finding.layer),
         };
         let instruction = &self.image.layers[finding.layer].instruction;
-        let instruction = super::layers::one_line(instruction);
+        let instruction = look::one_line(instruction);
         let instruction = super::shorten(&instruction, INSTRUCTION_LENGTH);
         let size = printer::size(finding.bytes);
         let cache = finding

@@ -5,4 +5,4 @@ mod rows;
 mod transport;
 
 pub(crate) use open::{Looked, open, open_image, store_image};
-pub(crate) use rows::{FileRow, long_line, printable, text_path};
+pub(crate) use rows::{FileRow, facts_line, long_line, one_line, printable, text_path};

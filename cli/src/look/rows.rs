@@ -95,8 +95,11 @@ fn seconds((seconds, nanoseconds): (i64, u32)) -> Box<RawValue> {
 
 /// Describes a node as `ls -l` does.
 pub(crate) fn long_line(tree: &Tree<'_>, id: NodeId) -> String {
-    let entry = tree.data(id);
-    let kind = tree.kind(id);
+    facts_line(tree.kind(id), tree.data(id))
+}
+
+/// Describes what is at a path as `ls -l` does; nothing describes a directory that is implied.
+pub(crate) fn facts_line(kind: Kind, entry: Option<&Entry>) -> String {
     let mode = rights(kind, entry.map_or(0o755, |entry| entry.mode));
     let (uid, gid) = entry.map_or((0, 0), |entry| (entry.uid, entry.gid));
     let size = match (kind, entry) {
@@ -136,6 +139,12 @@ pub(crate) fn printable(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     let safe = |letter: char| if letter.is_control() { '?' } else { letter };
     text.chars().map(safe).collect()
+}
+
+/// Writes an instruction on one line: that of a heredoc has several, and a hostile one anything.
+pub(crate) fn one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    printable(words.join(" ").as_bytes())
 }
 
 /// Returns a path's bytes for people: from the root, and for a terminal without control characters.

@@ -1,0 +1,75 @@
+//! The terminal while the interface has it.
+
+use std::io::{self, Write};
+
+use mica_inspect::Image;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::crossterm::{cursor, execute};
+
+use super::draw::draw;
+use super::explorer::{Explorer, Next};
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// Gives the terminal back as it was, whatever happens.
+struct Screen(Printer);
+
+impl Screen {
+    fn enter(printer: Printer) -> io::Result<Self> {
+        enable_raw_mode()?;
+        let screen = Self(printer);
+        execute!(printer.output(), EnterAlternateScreen, cursor::Hide)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Nothing is left to report it to.
+        let _ = execute!(self.0.output(), LeaveAlternateScreen, cursor::Show);
+        let _ = disable_raw_mode();
+        let _ = self.0.output().flush();
+    }
+}
+
+/// Shows an image until the user leaves.
+///
+/// # Errors
+/// When the terminal fails, or a layer cannot be read.
+pub(crate) fn run(image: &Image, printer: Printer) -> Result<(), Failure> {
+    let mut explorer = Explorer::new(image)?;
+    let _screen = Screen::enter(printer)?;
+    let mut terminal = Terminal::new(CrosstermBackend::new(io::BufWriter::new(Output(printer))))?;
+    loop {
+        terminal.draw(|frame| draw(frame, &mut explorer))?;
+        if explorer.is_waiting() {
+            explorer.fetch();
+            continue;
+        }
+        // Whatever else happens, such as another size: the screen is drawn again.
+        if let Event::Key(key) = event::read()?
+            && key.kind != KeyEventKind::Release
+            && explorer.key(key)? == Next::End
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The printer as a writer of data. It is locked for each write only: others write as well.
+struct Output(Printer);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.output().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.output().flush()
+    }
+}

@@ -1,0 +1,66 @@
+//! `mica explore` in a terminal of 80 columns and 24 rows.
+
+use mica_tests::Outcome;
+
+use crate::files::built;
+use crate::terminal::Screen;
+
+/// The layers of an image, what they changed, and who put a file here and hid it later.
+pub(crate) fn layers_and_files() -> Outcome {
+    let machine = built();
+    let screen = Screen::sized(&machine, "explore t", (80, 24))?;
+    let shown = screen.shows("Files up to layer 4");
+    assert!(shown.contains("COPY f /a/f"), "{shown}");
+    assert!(shown.contains("? keys  q quit"), "{shown}");
+    // Of layer 3 by itself: a file that it put here, and one that it hid.
+    screen.keys(&["[", "s", "e", "Tab"]);
+    screen.shows("Changes of layer 3");
+    let shown = screen.shows("zeros");
+    assert!(shown.contains("D      8B     f"), "{shown}");
+    assert!(shown.contains("A   100kB       zeros"), "{shown}");
+    screen.keys(&["/", "f", "Enter"]);
+    let shown = screen.shows("layer   3 removed");
+    assert!(shown.contains("layer   1 added     COPY f /a/f"), "{shown}");
+    assert!(
+        shown.contains("layer   2 modified  RUN echo more >> /a/f"),
+        "{shown}"
+    );
+    // What is hidden is read from below.
+    screen.keys(&["Enter"]);
+    screen.shows("removed by layer 3");
+    let shown = screen.shows("more");
+    assert!(shown.contains("hi"), "{shown}");
+    screen.keys(&["x"]);
+    screen.shows("|hi.more.|");
+    screen.keys(&["q", "q"]);
+    screen.shows("left with 0");
+    machine
+        .mica(["explore", "t"])
+        .fails(1, &["needs a terminal", "mica layers"]);
+    Ok(())
+}
+
+/// A filter that is typed, a link that is followed, another size of the terminal.
+pub(crate) fn filters_links_and_sizes() -> Outcome {
+    let machine = built();
+    let screen = Screen::sized(&machine, "explore t", (80, 24))?;
+    screen.shows("Files up to layer 4");
+    screen.keys(&["f", "zero", "Enter"]);
+    let shown = screen.shows("with `zero`");
+    assert!(
+        shown.contains("zeros") && !shown.contains("bin/"),
+        "{shown}"
+    );
+    screen.keys(&["Escape"]);
+    screen.shows("bin/");
+    screen.keys(&["]", "/", "s", "Enter", "g"]);
+    screen.keys(&["?"]);
+    screen.shows("follow a symbolic link");
+    screen.keys(&["q"]);
+    screen.resize(132, 40);
+    // The instructions have more room.
+    screen.shows("rm -r /home &&");
+    screen.keys(&["C-c"]);
+    screen.shows("left with 0");
+    Ok(())
+}
