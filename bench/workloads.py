@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 
+from measure import Command
 from peers import BASE
 
 MEGABYTE = 1 << 20
@@ -246,6 +247,22 @@ class Push430(Pull430):
         self.bench.target.empty()
 
 
+class Layers430(Pull430):
+    name = "layers430"
+    title = "a look at the layers of a six-layer 430 MB docker archive (`mica layers`, `dive --ci`), nothing cached"
+    peers = ("mica", "dive")
+
+    def prepare(self):
+        super().prepare()
+        self.archive = os.path.join(self.directory, "six.tar")
+        os.makedirs(self.directory, exist_ok=True)
+        target = f"docker-archive:{self.archive}:six:latest"
+        self.bench.quietly(Command(["skopeo", "copy", "--src-tls-verify=false", f"docker://{self.reference}", target]))
+
+    def steps(self, peer):
+        return [("", peer.layers(self.archive))]
+
+
 class StartTrue(Workload):
     name = "start-true"
     title = "`run --rm --network none busybox true`"
@@ -270,5 +287,6 @@ WORKLOADS = (
     Parallel4,
     Pull430,
     Push430,
+    Layers430,
     StartTrue,
 )
