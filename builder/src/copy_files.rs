@@ -146,8 +146,8 @@ impl<'c> Copier<'c> {
     ) -> Result<(), ErrorKind> {
         let target = self.destination.directory(target)?;
         let mut files = Vec::with_capacity(BATCH);
-        for item in &selected.items {
-            let (entry, target) = (&item.entry, target.join(&item.relative));
+        for entry in &selected.below {
+            let target = target.join(selected.relative(entry));
             if entry.file_type != FileType::Regular || entry.links > 1 {
                 self.copy_entry(source, entry, &target)?;
                 continue;

@@ -3,10 +3,9 @@
 //! A file is read once: its digest is remembered under device, inode, size and both times, so an
 //! unchanged context costs one walk. Content, mode, owner and link target count; times do not.
 
-use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,22 +27,27 @@ pub(crate) const KIND: &str = "digests";
 
 /// A file that changed this recently may change again without its times showing it: the clock of
 /// a file system ticks as slowly as every 10 ms.
-const SETTLED_NANOSECONDS: i128 = 100_000_000;
+const SETTLED_NANOSECONDS: i64 = 100_000_000;
+
+/// The SHA-256 sum of a file's content. A context may have very many files.
+type Sum = [u8; 32];
 
 /// What tells that a file is still the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Identity {
     device: u64,
     inode: u64,
     size: u64,
-    modified: i128,
-    changed: i128,
+    /// Nanoseconds since 1970, for the 300 years around it.
+    modified: i64,
+    changed: i64,
 }
 
 impl Identity {
     fn of(entry: &Entry) -> Self {
         let nanoseconds = |(seconds, nanoseconds): (i64, u32)| {
-            i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+            let seconds = seconds.saturating_mul(1_000_000_000);
+            seconds.saturating_add(nanoseconds.into())
         };
         Self {
             device: entry.device,
@@ -54,35 +58,71 @@ impl Identity {
         }
     }
 
-    fn read(line: &str) -> Option<(Self, Digest)> {
-        let mut fields = line.split(' ');
-        let mut number = || fields.next()?.parse::<i128>().ok();
-        let (device, inode, size) = (number()?, number()?, number()?);
-        let (modified, changed) = (number()?, number()?);
-        let digest = format!("sha256:{}", fields.next()?).parse().ok()?;
-        let identity = Self {
-            device: u64::try_from(device).ok()?,
-            inode: u64::try_from(inode).ok()?,
-            size: u64::try_from(size).ok()?,
-            modified,
-            changed,
-        };
-        Some((identity, digest))
+    fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+/// The digests that are remembered of one source, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known(Vec<(Identity, Sum)>);
+
+impl Known {
+    fn read(text: &str) -> Self {
+        let mut known = Self(text.lines().filter_map(read_line).collect());
+        known.0.sort_unstable();
+        known
     }
 
-    fn write(&self, digest: &Digest, out: &mut String) {
-        use std::fmt::Write;
-        let Self {
-            device,
-            inode,
-            size,
-            modified,
-            changed,
-        } = self;
-        let hex = digest.hex();
-        writeln!(out, "{device} {inode} {size} {modified} {changed} {hex}")
-            .expect("writing to a string cannot fail");
+    fn get(&self, identity: &Identity) -> Option<Sum> {
+        let place = self.0.binary_search_by_key(identity, |(known, _)| *known);
+        place.ok().map(|place| self.0[place].1)
     }
+
+    /// Takes what is known now, and forgets what was known of the same files.
+    fn renew(&mut self, mut seen: Vec<(Identity, Option<Sum>)>) {
+        seen.sort_unstable();
+        let is_seen = |file: (u64, u64)| seen.binary_search_by_key(&file, |(seen, _)| seen.file());
+        self.0.retain(|(known, _)| is_seen(known.file()).is_err());
+        let found = seen.into_iter();
+        self.0
+            .extend(found.filter_map(|(identity, sum)| Some((identity, sum?))));
+        self.0.sort_unstable();
+        self.0.dedup();
+    }
+
+    fn write(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::with_capacity(self.0.len() * 120);
+        for (identity, sum) in &self.0 {
+            let Identity {
+                device,
+                inode,
+                size,
+                modified,
+                changed,
+            } = identity;
+            write!(text, "{device} {inode} {size} {modified} {changed} ")
+                .expect("writing to a string cannot fail");
+            text.push_str(Digest::of_sum(sum).hex());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn read_line(line: &str) -> Option<(Identity, Sum)> {
+    let mut fields = line.split(' ');
+    let mut field = || fields.next();
+    let identity = Identity {
+        device: field()?.parse().ok()?,
+        inode: field()?.parse().ok()?,
+        size: field()?.parse().ok()?,
+        modified: field()?.parse().ok()?,
+        changed: field()?.parse().ok()?,
+    };
+    let digest: Digest = format!("sha256:{}", field()?).parse().ok()?;
+    Some((identity, digest.sum()))
 }
 
 impl StageBuild<'_, '_> {
@@ -111,34 +151,34 @@ impl StageBuild<'_, '_> {
         source: &ContextSource,
         selected: &[Selected],
     ) -> Result<(Digest, Vec<u64>), ErrorKind> {
-        let entries: Vec<&Entry> = selected.iter().flat_map(all_entries).collect();
+        let entries: Vec<&Entry> = selected.iter().flat_map(Selected::entries).collect();
         let contents = file_digests(self.engine.store, source, &entries)?;
         let mut hasher = Hasher::new();
         let mut fingerprints = Vec::with_capacity(contents.len());
         let mut content = contents.iter();
         for root in selected {
             field(&mut hasher, b"source");
-            for (name, entry) in names(root).zip(all_entries(root)) {
-                field(&mut hasher, name.as_encoded_bytes());
+            for entry in root.entries() {
+                field(&mut hasher, name(root, entry).as_encoded_bytes());
                 let link = self.describe(&mut hasher, source, entry)?;
-                let digest = content.next().expect("there is one for each entry");
-                if let Some(digest) = digest {
-                    field(&mut hasher, digest.as_str().as_bytes());
+                let sum = content.next().expect("there is one for each entry");
+                if let Some(sum) = sum {
+                    field(&mut hasher, Digest::of_sum(sum).as_str().as_bytes());
                 }
-                let content = digest.as_ref().or(link.as_ref());
+                let content = sum.as_ref().or(link.as_ref());
                 fingerprints.push(content.map_or(0, fingerprint));
             }
         }
         Ok((hasher.finish(), fingerprints))
     }
 
-    /// Adds what counts of a file besides its content; returns the digest of a link's target.
+    /// Adds what counts of a file besides its content; returns the sum of a link's target.
     fn describe(
         &self,
         hasher: &mut Hasher,
         source: &ContextSource,
         entry: &Entry,
-    ) -> Result<Option<Digest>, ErrorKind> {
+    ) -> Result<Option<Sum>, ErrorKind> {
         let owner = owner(source, entry);
         let facts = format!(
             "{:?} {:o} {} {}",
@@ -151,7 +191,7 @@ impl StageBuild<'_, '_> {
         let target = source.view.read_link(entry)?;
         let target = target.as_os_str().as_encoded_bytes();
         field(hasher, target);
-        Ok(Some(Digest::of(target)))
+        Ok(Some(Digest::of(target).sum()))
     }
 }
 
@@ -161,10 +201,8 @@ impl Group {
         let mut list = FileList::of(&self.source.place);
         let mut contents = self.contents.iter();
         for root in &self.selected {
-            let below = root.items.iter().map(|item| item.relative.as_path());
-            let paths = std::iter::once(Path::new("")).chain(below);
-            for (relative, entry) in paths.zip(all_entries(root)) {
-                let path = root.named.join(relative);
+            for entry in root.entries() {
+                let path = root.named.join(root.relative(entry));
                 list.push(ListedFile {
                     path: path.to_string_lossy().trim_matches('/').to_owned(),
                     kind: letter(entry.file_type),
@@ -198,17 +236,13 @@ fn owner(source: &ContextSource, entry: &Entry) -> (u32, u32) {
     }
 }
 
-fn all_entries(selected: &Selected) -> impl Iterator<Item = &Entry> {
-    std::iter::once(&selected.root).chain(selected.items.iter().map(|item| &item.entry))
-}
-
-/// The names that count: a source's own last component, and paths below it.
-fn names(selected: &Selected) -> impl Iterator<Item = &std::ffi::OsStr> {
-    let own = match selected.root.file_type {
-        FileType::Directory => std::ffi::OsStr::new(""),
-        _ => selected.named.file_name().unwrap_or_default(),
-    };
-    std::iter::once(own).chain(selected.items.iter().map(|item| item.relative.as_os_str()))
+/// The name that counts: a file's own last component, or a path below the source.
+fn name<'e>(source: &'e Selected, entry: &'e Entry) -> &'e OsStr {
+    let relative = source.relative(entry).as_os_str();
+    match source.root.file_type {
+        FileType::Directory => relative,
+        _ => source.named.file_name().unwrap_or_default(),
+    }
 }
 
 fn field(hasher: &mut Hasher, bytes: &[u8]) {
@@ -216,35 +250,36 @@ fn field(hasher: &mut Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Returns the digest of each regular file; `None` for what is no regular file.
+/// Returns the sum of each regular file; `None` for what is no regular file.
 fn file_digests(
     store: &Store,
     source: &ContextSource,
     entries: &[&Entry],
-) -> Result<Vec<Option<Digest>>, ErrorKind> {
+) -> Result<Vec<Option<Sum>>, ErrorKind> {
     let known = match &source.identity {
-        Some(identity) => remembered(store, identity)?,
-        None => HashMap::new(),
+        Some(identity) => Known::read(&store.records().get(KIND, identity)?.unwrap_or_default()),
+        None => Known::default(),
     };
-    let mut digests: Vec<Option<Digest>> = Vec::with_capacity(entries.len());
+    let mut sums: Vec<Option<Sum>> = Vec::with_capacity(entries.len());
     let mut unknown = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let digest = known.get(&Identity::of(entry)).cloned();
-        if digest.is_none() && entry.file_type == FileType::Regular {
+        let is_file = entry.file_type == FileType::Regular;
+        let sum = known.get(&Identity::of(entry)).filter(|_| is_file);
+        if sum.is_none() && is_file {
             unknown.push(index);
         }
-        digests.push(digest.filter(|_| entry.file_type == FileType::Regular));
+        sums.push(sum);
     }
     if unknown.is_empty() {
-        return Ok(digests);
+        return Ok(sums);
     }
-    for (index, digest) in read_all(source, entries, &unknown)? {
-        digests[index] = Some(digest);
+    for (index, sum) in read_all(source, entries, &unknown)? {
+        sums[index] = Some(sum);
     }
     if let Some(identity) = &source.identity {
-        remember(store, identity, known, entries, &digests)?;
+        remember(store, identity, known, entries, &sums)?;
     }
-    Ok(digests)
+    Ok(sums)
 }
 
 /// Reads files on every core.
@@ -252,14 +287,14 @@ fn read_all(
     source: &ContextSource,
     entries: &[&Entry],
     unknown: &[usize],
-) -> Result<Vec<(usize, Digest)>, ErrorKind> {
+) -> Result<Vec<(usize, Sum)>, ErrorKind> {
     let buffer = || vec![0; 256 * 1024];
     parallel::map(unknown, buffer, |buffer, &index| {
         Ok((index, read_one(source, entries[index], buffer)?))
     })
 }
 
-fn read_one(source: &ContextSource, entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ErrorKind> {
+fn read_one(source: &ContextSource, entry: &Entry, buffer: &mut [u8]) -> Result<Sum, ErrorKind> {
     let mut file: File = source.view.open(entry)?;
     let (mut hasher, mut read) = (Hasher::new(), 0);
     loop {
@@ -267,7 +302,7 @@ fn read_one(source: &ContextSource, entry: &Entry, buffer: &mut [u8]) -> Result<
             .read(buffer)
             .map_err(ErrorKind::io("read", &entry.path))?
         {
-            0 => return Ok(hasher.finish()),
+            0 => return Ok(hasher.sum()),
             count => {
                 hasher.update(&buffer[..count]);
                 read += count as u64;
@@ -275,42 +310,72 @@ fn read_one(source: &ContextSource, entry: &Entry, buffer: &mut [u8]) -> Result<
         }
         // Most files are read at once; another call would only say that there is no more.
         if read == entry.size {
-            return Ok(hasher.finish());
+            return Ok(hasher.sum());
         }
     }
-}
-
-fn remembered(store: &Store, source: &str) -> Result<HashMap<Identity, Digest>, ErrorKind> {
-    let text = store.records().get(KIND, source)?.unwrap_or_default();
-    Ok(text.lines().filter_map(Identity::read).collect())
 }
 
 /// Keeps what was known of files that were not looked at, too: other steps copy those.
 fn remember(
     store: &Store,
     source: &str,
-    mut known: HashMap<Identity, Digest>,
+    mut known: Known,
     entries: &[&Entry],
-    digests: &[Option<Digest>],
+    sums: &[Option<Sum>],
 ) -> Result<(), ErrorKind> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos());
-    let settled = i128::try_from(now).unwrap_or(i128::MAX) - SETTLED_NANOSECONDS;
-    let inodes: std::collections::HashSet<_> =
-        entries.iter().map(|e| (e.device, e.inode)).collect();
-    known.retain(|identity, _| !inodes.contains(&(identity.device, identity.inode)));
-    for (entry, digest) in entries.iter().zip(digests) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |time| time.as_nanos());
+    let settled = i64::try_from(now).unwrap_or(i64::MAX) - SETTLED_NANOSECONDS;
+    let seen = entries.iter().zip(sums).map(|(entry, sum)| {
         let identity = Identity::of(entry);
-        if let Some(digest) = digest
-            && identity.changed < settled
-        {
-            known.insert(identity, digest.clone());
+        (identity, sum.filter(|_| identity.changed < settled))
+    });
+    known.renew(seen.collect());
+    let text = known.write();
+    drop(known);
+    Ok(store.records().put(KIND, source, &text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(inode: u64, changed: i64) -> Identity {
+        Identity {
+            device: 1,
+            inode,
+            size: 5,
+            modified: -7,
+            changed,
         }
     }
-    let mut text = String::with_capacity(known.len() * 128);
-    for (identity, digest) in &known {
-        identity.write(digest, &mut text);
+
+    #[test]
+    fn what_is_remembered_is_read() {
+        let mut known = Known::default();
+        known.renew(vec![
+            (file(3, 1), Some([3; 32])),
+            (file(2, 1), Some([2; 32])),
+            (file(4, 1), None),
+        ]);
+        let read = Known::read(&known.write());
+        assert_eq!(read, known);
+        assert_eq!(read.get(&file(2, 1)), Some([2; 32]));
+        assert_eq!(read.get(&file(2, 2)), None);
+        assert_eq!(read.get(&file(4, 1)), None);
+        assert_eq!(Known::read("1 2 3\nx\n"), Known::default());
     }
-    Ok(store.records().put(KIND, source, &text)?)
+
+    #[test]
+    fn a_file_is_remembered_once_and_others_stay() {
+        let mut known = Known::default();
+        known.renew(vec![
+            (file(1, 1), Some([1; 32])),
+            (file(2, 1), Some([2; 32])),
+        ]);
+        // The second has changed, and too lately to be remembered.
+        known.renew(vec![(file(2, 9), None), (file(3, 1), Some([3; 32]))]);
+        let files: Vec<_> = known.0.iter().map(|(known, _)| known.inode).collect();
+        assert_eq!(files, [1, 3]);
+    }
 }

@@ -196,12 +196,7 @@ impl StageBuild<'_, '_> {
 /// others have to be copied.
 fn is_to_change_owners(source: &ContextSource, shown: &Selected) -> bool {
     let foreign = |uid: u32, gid: u32| (uid, gid) != (0, 0);
-    source.owners == Owners::Root
-        && (foreign(shown.root.uid, shown.root.gid)
-            || shown
-                .items
-                .iter()
-                .any(|item| foreign(item.entry.uid, item.entry.gid)))
+    source.owners == Owners::Root && shown.entries().any(|entry| foreign(entry.uid, entry.gid))
 }
 
 /// Makes the directories that take what is written, on top of a directory whose metadata shows.
@@ -233,8 +228,8 @@ impl Mask<'_> {
             .select("/", &Matcher::default(), Wildcards::None)?;
         let kept: HashSet<PathBuf> = everything
             .iter()
-            .flat_map(|selected| &selected.items)
-            .map(|item| item.relative.clone())
+            .flat_map(|selected| selected.below.iter().map(|entry| selected.relative(entry)))
+            .map(Path::to_owned)
             .collect();
         let root = self.source.view.lookup(Path::new("/"), Follow::All)?;
         match root {

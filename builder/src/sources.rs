@@ -27,16 +27,23 @@ pub(crate) struct Selected {
     /// The file or directory itself, symbolic links followed.
     pub(crate) root: Entry,
     /// The files and directories below it, parents first, sorted by name; empty for a file.
-    pub(crate) items: Vec<Item>,
+    pub(crate) below: Vec<Entry>,
 }
 
-/// A file or directory below a source.
-#[derive(Debug)]
-pub(crate) struct Item {
-    /// Its path below the source.
-    pub(crate) relative: PathBuf,
-    /// The file itself.
-    pub(crate) entry: Entry,
+impl Selected {
+    /// Returns the root and everything below it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        std::iter::once(&self.root).chain(&self.below)
+    }
+
+    /// Returns an entry's path below the root; empty for the root itself.
+    pub(crate) fn relative<'e>(&self, entry: &'e Entry) -> &'e Path {
+        below(&self.root.path, entry)
+    }
+}
+
+fn below<'e>(root: &Path, entry: &'e Entry) -> &'e Path {
+    entry.path.strip_prefix(root).unwrap_or(&entry.path)
 }
 
 impl ContextSource {
@@ -144,20 +151,15 @@ impl ContextSource {
             return Ok(Found::Nothing);
         };
         let at = Position::of(self.ignore.as_ref(), &root.path)?;
-        let mut items = Vec::new();
+        let mut below = Vec::new();
         if root.file_type == FileType::Directory {
             let walk = Walk {
                 source: self,
                 exclude,
+                root: &root.path,
             };
-            walk.directory(
-                &root,
-                Path::new(""),
-                &at,
-                &ParentMatches::default(),
-                &mut items,
-            )?;
-            if at.verdict == Verdict::Ignored && items.is_empty() {
+            walk.directory(&root, &at, &ParentMatches::default(), &mut below)?;
+            if at.verdict == Verdict::Ignored && below.is_empty() {
                 return Ok(Found::Nothing);
             }
         } else {
@@ -178,7 +180,7 @@ impl ContextSource {
         Ok(Found::Source(Selected {
             named: named.to_owned(),
             root,
-            items,
+            below,
         }))
     }
 }
@@ -249,6 +251,7 @@ fn matcher_verdict(
 struct Walk<'w> {
     source: &'w ContextSource,
     exclude: &'w Matcher,
+    root: &'w Path,
 }
 
 impl Walk<'_> {
@@ -256,24 +259,20 @@ impl Walk<'_> {
     fn directory(
         &self,
         directory: &Entry,
-        relative: &Path,
         ignored: &Position,
         excluded: &ParentMatches,
-        items: &mut Vec<Item>,
+        found: &mut Vec<Entry>,
     ) -> Result<(), ErrorKind> {
         for entry in self.source.view.read_dir(directory)? {
-            let relative = relative.join(entry.name());
             let ignored = ignored.below(self.source.ignore.as_ref(), &entry.path)?;
-            let (verdict, excluded) =
-                matcher_verdict(self.exclude, &relative.to_string_lossy(), excluded)?;
+            let relative = below(self.root, &entry).to_string_lossy();
+            let (verdict, excluded) = matcher_verdict(self.exclude, &relative, excluded)?;
             let kept = [verdict, ignored.verdict] == [Verdict::Kept; 2];
-            if entry.file_type != FileType::Directory {
-                if kept {
-                    items.push(Item { relative, entry });
-                }
-                continue;
+            if entry.file_type == FileType::Directory {
+                self.subdirectory(entry, &ignored, &excluded, kept, found)?;
+            } else if kept {
+                found.push(entry);
             }
-            self.subdirectory(entry, relative, &ignored, &excluded, kept, items)?;
         }
         Ok(())
     }
@@ -283,11 +282,10 @@ impl Walk<'_> {
     fn subdirectory(
         &self,
         entry: Entry,
-        relative: PathBuf,
         ignored: &Position,
         excluded: &ParentMatches,
         kept: bool,
-        items: &mut Vec<Item>,
+        found: &mut Vec<Entry>,
     ) -> Result<(), ErrorKind> {
         let ignore = self.source.ignore.as_ref();
         let exceptions = ignore.is_some_and(|ignore| ignore.matcher.has_exclusions())
@@ -295,14 +293,11 @@ impl Walk<'_> {
         if !kept && !exceptions {
             return Ok(());
         }
-        let place = items.len();
-        items.push(Item {
-            relative: relative.clone(),
-            entry: entry.clone(),
-        });
-        self.directory(&entry, &relative, ignored, excluded, items)?;
-        if !kept && items.len() == place + 1 {
-            items.pop();
+        let place = found.len();
+        found.push(entry.clone());
+        self.directory(&entry, ignored, excluded, found)?;
+        if !kept && found.len() == place + 1 {
+            found.pop();
         }
         Ok(())
     }

@@ -45,6 +45,18 @@ impl Digest {
         &self.hex()[..12]
     }
 
+    /// Makes the digest of a SHA-256 sum.
+    pub fn of_sum(sum: &[u8; 32]) -> Self {
+        Self(format!("{PREFIX}{}", hex::encode(sum)).into())
+    }
+
+    /// Returns the sum: the form for those who keep many.
+    pub fn sum(&self) -> [u8; 32] {
+        let mut sum = [0; 32];
+        hex::decode_to_slice(self.hex(), &mut sum).expect("a digest has 64 hexadecimal digits");
+        sum
+    }
+
     /// Returns the whole text, `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -156,7 +168,12 @@ impl Hasher {
 
     /// Returns the digest of all bytes added.
     pub fn finish(self) -> Digest {
-        Digest(format!("{PREFIX}{}", hex::encode(self.0.finalize())).into())
+        Digest::of_sum(&self.sum())
+    }
+
+    /// Returns the SHA-256 sum of all bytes added.
+    pub fn sum(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 
@@ -207,6 +224,12 @@ mod tests {
             Digest::of(b"").hex(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn a_sum_makes_the_same_digest() {
+        let digest = Digest::of(b"a");
+        assert_eq!(Digest::of_sum(&digest.sum()), digest);
     }
 
     #[test]

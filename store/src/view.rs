@@ -129,7 +129,7 @@ impl View {
         let opened = self
             .root_of(entry)
             .and_then(|root| open_regular(root, relative(&entry.path)));
-        opened.at("open", &entry.host_path)
+        opened.at("open", &self.host_path(entry))
     }
 
     /// Reads where a symbolic link leads.
@@ -138,7 +138,7 @@ impl View {
             let link = sys::open_beneath(root, relative(&entry.path), OFlags::PATH)?;
             Ok(sys::read_link(&link, OsStr::new(""))?)
         });
-        target.at("read", &entry.host_path)
+        target.at("read", &self.host_path(entry))
     }
 
     /// Reads all metadata of an entry, with its extended attributes except those of overlayfs.
@@ -159,7 +159,7 @@ impl View {
             let parent = sys::open_directory_beneath(root, relative(parent))?;
             Ok(sys::attributes(&parent, name)?)
         });
-        let attributes = attributes.at("read the attributes of", &entry.host_path)?;
+        let attributes = attributes.at("read the attributes of", &self.host_path(entry))?;
         Ok(without_overlay(attributes))
     }
 
@@ -169,7 +169,13 @@ impl View {
     }
 
     fn entry(&self, path: PathBuf, layer: usize, stat: &rustix::fs::Stat) -> Entry {
-        Entry::new(path, layer, &self.roots[layer].path, stat)
+        Entry::new(path, layer, stat)
+    }
+
+    /// Returns where an entry lies on the host, for messages.
+    fn host_path(&self, entry: &Entry) -> PathBuf {
+        let root = self.roots.get(entry.layer).map(|root| root.path.as_path());
+        root.unwrap_or(Path::new("/")).join(relative(&entry.path))
     }
 
     fn root_of(&self, entry: &Entry) -> std::io::Result<&OwnedFd> {

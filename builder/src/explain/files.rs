@@ -145,9 +145,10 @@ impl FileList {
     }
 }
 
-/// The first 8 bytes of a digest: enough to tell a file's versions apart.
-pub(crate) fn fingerprint(digest: &Digest) -> u64 {
-    u64::from_str_radix(&digest.hex()[..16], 16).unwrap_or(0)
+/// The first 8 bytes of a sum: enough to tell a file's versions apart.
+pub(crate) fn fingerprint(sum: &[u8; 32]) -> u64 {
+    let (first, _) = sum.split_first_chunk().expect("32 are more than 8");
+    u64::from_be_bytes(*first)
 }
 
 /// FNV-1a: stable and quick, and nobody gains by bending it.

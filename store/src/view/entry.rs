@@ -1,7 +1,7 @@
 //! What a view shows at a path.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::Stat;
 
@@ -37,8 +37,6 @@ pub struct Entry {
     pub node: u64,
     /// The layer it comes from: 0 is the topmost.
     pub layer: usize,
-    /// The path on the host. Not to be opened with symbolic links followed.
-    pub host_path: PathBuf,
 }
 
 /// What a file is.
@@ -79,14 +77,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn new(path: PathBuf, layer: usize, root: &Path, stat: &Stat) -> Self {
-        let relative = path.strip_prefix("/").unwrap_or(&path);
-        let host_path = match relative.as_os_str().is_empty() {
-            true => root.to_owned(),
-            false => root.join(relative),
-        };
+    pub(super) fn new(path: PathBuf, layer: usize, stat: &Stat) -> Self {
         Self {
-            host_path,
             path,
             file_type: FileType::of(stat),
             mode: stat.st_mode & 0o7777,
