@@ -16,6 +16,7 @@ mod bases;
 mod dispatch;
 mod environment;
 mod evaluate;
+mod files;
 mod finding;
 mod outline;
 mod own;

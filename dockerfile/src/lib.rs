@@ -68,6 +68,7 @@ mod parse;
 mod port;
 mod print;
 mod quote;
+mod secret_name;
 mod signal;
 mod source;
 mod split;
@@ -85,6 +86,7 @@ pub use mount::{CacheSharing, Device, Mount, MountError, MountField, MountFlag, 
 pub use parse::{parse, parse_partial};
 pub use port::{ExposedPort, PortError};
 pub use print::print;
+pub use secret_name::names_a_secret;
 pub use signal::is_signal;
 pub use source::{ExcerptLine, Mark, Position, SourceMap, Span, Spanned};
 pub use suggest::{INSTRUCTION_NAMES, flags_of, nearest, nearest_exact};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use mica_dockerfile::names_a_secret;
 use mica_store::Store;
 
 use super::files::{KIND, ListedFile, read_piece};
-use super::miss::names_a_secret;
 use super::{
     Below, Change, FileChange, FileChangeKind, FileChanges, FileList, Inputs, KeptFiles, Reason,
     Value,

@@ -243,26 +243,6 @@ fn short_digest(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
 
-/// Tells of a name whether its value is better not shown. Source: BuildKit, rule
-/// `SecretsUsedInArgOrEnv`.
-pub(crate) fn names_a_secret(name: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "apikey",
-        "auth",
-        "credential",
-        "credentials",
-        "key",
-        "password",
-        "pword",
-        "passwd",
-        "secret",
-        "token",
-    ];
-    let name = name.to_lowercase();
-    let is_public = name.split('_').any(|part| part == "public");
-    !is_public && name.split('_').any(|part| WORDS.contains(&part))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,19 +271,6 @@ mod tests {
         ];
         for (reason, text) in cases {
             assert_eq!(reason.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn names_of_secrets_are_known() {
-        for (name, secret) in [
-            ("NPM_TOKEN", true),
-            ("password", true),
-            ("PUBLIC_KEY", false),
-            ("MONKEY", false),
-            ("VERSION", false),
-        ] {
-            assert_eq!(names_a_secret(name), secret, "{name}");
         }
     }
 }

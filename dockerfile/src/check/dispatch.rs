@@ -1,18 +1,16 @@
 //! Each instruction of each stage in turn, with the variables it sees.
 
 use super::evaluate::Evaluation;
+use super::files::Files;
 use super::finding::Lines;
 use super::outline::{CapturedArgument, OutlineArgument};
-use super::remote::SourceKind;
 use super::request::{CheckFailure, Reach};
 use super::rules::Rule;
 use super::state::{Context, State, Step};
-use crate::directive::Escape;
-use crate::expand::{ExpandError, ExpandOptions, Expander, Expansion};
-use crate::ignore::{Matcher, clean};
-use crate::instruction::{
-    ArgInstruction, CommandForm, CopySource, Delimiter, InstructionKind, KeyValue,
-};
+use crate::expand::{ExpandError, Expansion};
+use crate::ignore::clean;
+use crate::instruction::{ArgInstruction, CommandForm, Delimiter, InstructionKind, KeyValue};
+use crate::names_a_secret;
 use crate::port::{ExposedPort, PortError};
 use crate::quote::Quoted;
 use crate::signal::is_signal;
@@ -176,7 +174,7 @@ impl Evaluation<'_> {
             .collect()
     }
 
-    fn undefined(&mut self, index: usize, context: &Context<'_>, found: &Expansion) {
+    pub(super) fn undefined(&mut self, index: usize, context: &Context<'_>, found: &Expansion) {
         let state = &self.entries[index].state;
         if !state.is_known {
             return;
@@ -232,7 +230,7 @@ impl Evaluation<'_> {
     }
 
     fn secret(&mut self, context: &Context<'_>, instruction: &str, name: &str) {
-        if names_secret(name) {
+        if names_a_secret(name) {
             let message = format!(
                 "Do not use ARG or ENV instructions for sensitive data ({instruction} {})",
                 Quoted(name)
@@ -410,182 +408,6 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    fn check_order(
-        &self,
-        index: usize,
-        from: Option<usize>,
-        written: Option<&str>,
-    ) -> Result<(), CheckFailure> {
-        match from {
-            Some(from) if !self.entries[from].is_done => Err(CheckFailure::new(format!(
-                "cannot copy from stage {}, it needs to be defined before current stage {}",
-                Quoted(written.unwrap_or_default()),
-                Quoted(&self.entries[index].name)
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn files(
-        &mut self,
-        index: usize,
-        context: &Context<'_>,
-        files: &Files<'_>,
-    ) -> Result<(), CheckFailure> {
-        let mut paths = Vec::new();
-        for source in files.sources {
-            if let CopySource::Path(path) = source {
-                paths.push(self.word(index, context, path)?);
-            }
-        }
-        self.word(index, context, files.destination)?;
-        for source in files.sources {
-            if let CopySource::Heredoc(heredoc) = source
-                && heredoc.expand
-            {
-                self.heredoc(index, context, &heredoc.text())?;
-            }
-        }
-        files.check_checksum(&paths)?;
-        for path in &paths {
-            match SourceKind::of(path) {
-                SourceKind::Local if files.in_context => self.ignored(context, files.name, path),
-                SourceKind::Git if files.name == "Copy" => {
-                    return Err(CheckFailure::new("source can't be a git ref for COPY"));
-                }
-                SourceKind::Url if files.name == "Copy" => {
-                    return Err(CheckFailure::new("source can't be a URL for COPY"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Expands the text of a heredoc, where quotes have no meaning and `\` escapes in every file.
-    fn heredoc(
-        &mut self,
-        index: usize,
-        context: &Context<'_>,
-        text: &str,
-    ) -> Result<(), CheckFailure> {
-        let environment = &self.entries[index].state.environment;
-        let lookup = |name: &str| environment.get(name).map(str::to_owned);
-        let options = ExpandOptions {
-            ignore_quotes: true,
-            ..ExpandOptions::default()
-        };
-        let expander = Expander::new(Escape::Backslash, &lookup).with_options(options);
-        let found = expander.expand(text);
-        let found = found.map_err(|error| CheckFailure::new(error.to_string()))?;
-        self.undefined(index, context, &found);
-        Ok(())
-    }
-
-    /// Reports a source that the ignore file keeps out. What a pattern with `!` brings back is not
-    /// to be told from the patterns alone.
-    fn ignored(&mut self, context: &Context<'_>, name: &str, path: &str) {
-        let matcher = match self.request.ignore {
-            Some(matcher) if !matcher.has_exclusions() => matcher,
-            _ => return,
-        };
-        let path = clean(path);
-        let is_root = path == "." || path == "/";
-        let ignored = if is_root {
-            ignores_root(matcher, &path)
-        } else {
-            matcher.matches_or_parent_matches(&path).unwrap_or(false)
-        };
-        if ignored {
-            let message = format!(
-                "Attempting to {name} file {} that is excluded by .dockerignore",
-                Quoted(&path)
-            );
-            self.reporter.report(
-                context.settings,
-                Rule::CopyIgnoredFile,
-                context.lines,
-                message,
-            );
-        }
-    }
-}
-
-/// Tells whether patterns leave nothing of the context.
-fn ignores_root(matcher: &Matcher, path: &str) -> bool {
-    let all = |written: &str| match path {
-        "." => matches!(written, "*" | "**" | "**/*"),
-        _ => matches!(written, "**" | "**/*"),
-    };
-    matcher
-        .patterns()
-        .iter()
-        .any(|pattern| all(&pattern.written))
-}
-
-/// Instructions of which only the last one counts.
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Command,
-    Entrypoint,
-    Healthcheck,
-}
-
-/// What ADD and COPY have in common.
-struct Files<'i> {
-    name: &'static str,
-    sources: &'i [CopySource],
-    destination: &'i str,
-    in_context: bool,
-    checksum: Option<&'i str>,
-}
-
-impl Files<'_> {
-    fn check_checksum(&self, paths: &[String]) -> Result<(), CheckFailure> {
-        if self.checksum.is_none() {
-            return Ok(());
-        }
-        let [path] = paths else {
-            let message = "checksum can't be specified for multiple sources";
-            return Err(CheckFailure::new(message));
-        };
-        if SourceKind::of(path) == SourceKind::Local {
-            let message = "checksum requires HTTP(S) or Git sources";
-            return Err(CheckFailure::new(message));
-        }
-        Ok(())
-    }
-}
-
-/// Resolves a path against a directory; both without links.
-pub(super) fn absolute(directory: &str, path: &str) -> String {
-    match path.starts_with('/') {
-        true => clean(path),
-        false => clean(&format!("/{directory}/{path}")),
-    }
-}
-
-/// Tells whether a variable's name looks like that of a secret.
-fn names_secret(name: &str) -> bool {
-    const SECRETS: [&str; 10] = [
-        "apikey",
-        "auth",
-        "credential",
-        "credentials",
-        "key",
-        "password",
-        "pword",
-        "passwd",
-        "secret",
-        "token",
-    ];
-    const HARMLESS: [&str; 3] = ["public", "file", "version"];
-    let lower = name.to_lowercase();
-    let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-    has(&SECRETS) && !has(&HARMLESS)
-}
-
-impl Evaluation<'_> {
     /// Reads the mounts of a RUN with their variables expanded.
     fn mounts(
         &mut self,
@@ -600,5 +422,21 @@ impl Evaluation<'_> {
             self.entries[index].state.capture.mount(&mount, lines);
         }
         Ok(())
+    }
+}
+
+/// Instructions of which only the last one counts.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Command,
+    Entrypoint,
+    Healthcheck,
+}
+
+/// Resolves a path against a directory; both without links.
+pub(super) fn absolute(directory: &str, path: &str) -> String {
+    match path.starts_with('/') {
+        true => clean(path),
+        false => clean(&format!("/{directory}/{path}")),
     }
 }
