@@ -129,7 +129,7 @@ class Comparison:
     def measure(self, peer, number):
         self.workload.before(peer, number)
         total, steps = None, []
-        for label, command in self.workload.steps(peer):
+        for label, command in self.workload.timed(peer):
             sample = run(command, peer.daemons(), self.bench.kept())
             steps.append((label, sample))
             total = sample if total is None else total.plus(sample)

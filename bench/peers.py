@@ -296,6 +296,19 @@ class Crun(Peer):
         return made
 
 
+class Floor(Peer):
+    """The machine itself: the plainest programs that move the same bytes. Each workload names them."""
+
+    name, description = "floor", "no image: cp -a, the generator alone, curl | gunzip | tar for one layer after the other"
+
+    def fresh(self):
+        self.clean()
+        os.makedirs(self.directory)
+
+    def script(self, text, *arguments):
+        return self.command("sh", "-euc", text, "floor", self.directory, *arguments)
+
+
 def output_of(*argv):
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
@@ -304,4 +317,4 @@ def output_of(*argv):
     return (done.stdout or done.stderr).strip()
 
 
-PEERS = {kind.name: kind for kind in (Mica, Docker, DockerLegacy, Podman, Buildah, Skopeo, Umoci, Dive, Crun)}
+PEERS = {kind.name: kind for kind in (Mica, Docker, DockerLegacy, Podman, Buildah, Skopeo, Umoci, Dive, Crun, Floor)}

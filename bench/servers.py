@@ -1,5 +1,6 @@
 """The servers that a comparison needs: dockerd in private directories, two registries, a mount namespace."""
 
+import json
 import os
 import shutil
 import signal
@@ -52,15 +53,23 @@ class Registry:
         shutil.rmtree(os.path.join(self.directory, "storage", "docker"), ignore_errors=True)
 
     def has(self, name, tag):
-        request = urllib.request.Request(f"http://{self.address}/v2/{name}/manifests/{tag}")
-        # Without these the registry hides OCI manifests.
-        for kind in ("oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2"):
-            request.add_header("Accept", f"application/vnd.{kind}+json, " + request.get_header("Accept", ""))
         try:
-            with urllib.request.urlopen(request, timeout=5):
-                return True
+            self.manifest(name, tag)
+            return True
         except urllib.error.HTTPError:
             return False
+
+    def layers(self, name, tag):
+        """The digests of an image's layers, bottom first."""
+        return [layer["digest"] for layer in self.manifest(name, tag)["layers"]]
+
+    def manifest(self, name, tag):
+        request = urllib.request.Request(f"http://{self.address}/v2/{name}/manifests/{tag}")
+        # Without these the registry hides OCI manifests.
+        kinds = ("oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2")
+        request.add_header("Accept", ", ".join(f"application/vnd.{kind}+json" for kind in kinds))
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
 
     def close(self):
         os.kill(self.pid, signal.SIGKILL)

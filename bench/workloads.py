@@ -74,6 +74,13 @@ class Workload:
         """(label, Command) of what is timed."""
         return [("", peer.build(self.directory, f"bench/{self.name}"))]
 
+    def floor(self, peer):
+        """What the peer `floor` runs in place of the steps."""
+        raise NotImplementedError
+
+    def timed(self, peer):
+        return [("", self.floor(peer))] if peer.name == "floor" else self.steps(peer)
+
     def after(self, peer):
         """After each run."""
 
@@ -145,9 +152,29 @@ class Layer500(Workload):
         peer.clean()
 
 
+class Run500(Workload):
+    name = "run500"
+    title = "RUN of a command that writes a 500 MB file"
+    peers = Workload.peers + ("floor",)
+    generator = "dd if=/dev/urandom of={} bs=1M count={} status=none"
+
+    def before(self, peer, run):
+        made = self.generator.format("/blob", self.size(500, 20))
+        self.dockerfile(f"RUN : {peer.name} {run}; {made}")
+        peer.fresh()
+
+    def floor(self, peer):
+        made = self.generator.format('"$1/blob"', self.size(500, 20))
+        return peer.script("exec busybox " + made)
+
+    def after(self, peer):
+        peer.clean()
+
+
 class Copy50kCold(Workload):
     name = "copy50k-cold"
     title = "COPY of 50,000 small files into an empty store"
+    peers = Workload.peers + ("floor",)
 
     def prepare(self):
         self.dockerfile("COPY source /source")
@@ -159,6 +186,9 @@ class Copy50kCold(Workload):
     def before(self, peer, run):
         peer.fresh()
 
+    def floor(self, peer):
+        return peer.script('exec cp -a "$2" "$1/copy"', os.path.join(self.directory, "source"))
+
     def after(self, peer):
         peer.clean()
 
@@ -166,6 +196,7 @@ class Copy50kCold(Workload):
 class Copy50kUnchanged(Copy50kCold):
     name = "copy50k-unchanged"
     title = "COPY of 50,000 small files again, unchanged"
+    peers = Workload.peers
 
     def first(self, peer):
         peer.fresh()
@@ -195,7 +226,7 @@ class Parallel4(Workload):
 class Pull430(Workload):
     name = "pull430"
     title = "pull of a six-layer 430 MB image into an empty store"
-    peers = ("mica", "docker", "podman", "buildah", "skopeo", "skopeo+umoci")
+    peers = ("mica", "docker", "podman", "buildah", "skopeo", "skopeo+umoci", "floor")
     # Megabytes of each layer: one large, as a distribution's, and smaller ones above.
     layers = (150, 100, 80, 60, 30, 10)
 
@@ -219,6 +250,15 @@ class Pull430(Workload):
 
     def steps(self, peer):
         return [("", peer.pull(self.reference))]
+
+    def floor(self, peer):
+        """Layer by layer into one directory, unverified."""
+        host, _, name = self.reference.partition("/")
+        name, _, tag = name.partition(":")
+        layers = self.bench.source.layers(name, tag)
+        urls = [f"http://{host}/v2/{name}/blobs/{digest}" for digest in layers]
+        loop = 'directory=$1; shift; mkdir -p "$directory"; for url; do curl -sfL "$url" | gunzip | tar -x -C "$directory"; done'
+        return peer.script(loop, *urls)
 
     def after(self, peer):
         peer.clean()
@@ -282,6 +322,7 @@ WORKLOADS = (
     OneFileChanged,
     Run30,
     Layer500,
+    Run500,
     Copy50kCold,
     Copy50kUnchanged,
     Parallel4,
