@@ -1,8 +1,9 @@
 //! Bad days: a proxy that cuts, refuses, lies and corrupts, and a mica that is killed.
 
+use std::collections::HashMap;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mica_tests::{Machine, NetworkFault, Outcome, Proxy, Serving};
@@ -184,6 +185,82 @@ pub(crate) fn pulls() -> Outcome {
             .collect();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
+    Ok(())
+}
+
+/// Each thing that may go wrong, once a blob: the pull comes to its end, with the right content.
+pub(crate) fn every_fault_once() -> Outcome {
+    let registry = victim();
+    let serving = Serving::start(&registry, &[]);
+    let expected = registry.ok(["images", "--no-trunc", "-q", "victim:v1"]);
+    let cases: [(&str, &[NetworkFault]); 11] = [
+        ("cut", &[NetworkFault::CutAnswer(100_000)]),
+        ("cut before the first byte", &[NetworkFault::CutAnswer(0)]),
+        ("length", &[NetworkFault::LieAboutLength]),
+        (
+            "range",
+            &[
+                NetworkFault::CutAnswer(100_000),
+                NetworkFault::LieAboutRange,
+            ],
+        ),
+        ("delay", &[NetworkFault::Delay(300)]),
+        ("throttle", &[NetworkFault::Throttle(4 << 20)]),
+        ("408", &[NetworkFault::Status(408)]),
+        (
+            "429",
+            &[NetworkFault::Status(429), NetworkFault::Status(429)],
+        ),
+        ("500", &[NetworkFault::Status(500)]),
+        (
+            "502, cut",
+            &[NetworkFault::Status(502), NetworkFault::CutAnswer(1)],
+        ),
+        ("503", &[NetworkFault::Status(503)]),
+    ];
+    for (name, faults) in cases {
+        let seen = Mutex::new(HashMap::<String, usize>::new());
+        let proxy = Proxy::start(&serving.address, move |method, path| {
+            if method != "GET" || !path.contains("/blobs/") {
+                return None;
+            }
+            let mut seen = seen.lock().expect("no panic under this lock");
+            let count = seen.entry(path.to_owned()).or_default();
+            *count += 1;
+            faults.get(*count - 1).copied()
+        });
+        let machine = Machine::new();
+        let image = format!("{}/victim:v1", proxy.address);
+        let pulled = machine.mica(["pull", "-q", &image]);
+        assert_eq!(pulled.code, 0, "{name}: {pulled}");
+        let found = machine.ok(["images", "--no-trunc", "-q", &image]);
+        assert_eq!(found, expected, "{name}");
+        assert!(proxy.faults() > LAYERS, "{name}");
+    }
+    Ok(())
+}
+
+/// What a registry says of a digest is held against the content; repeated content is wrong content.
+pub(crate) fn lies_are_refused() -> Outcome {
+    let registry = victim();
+    let serving = Serving::start(&registry, &[]);
+    let proxy = Proxy::start(&serving.address, |_, path| {
+        let is_manifest = path.contains("/manifests/");
+        is_manifest.then_some(NetworkFault::LieAboutDigest)
+    });
+    let machine = Machine::new();
+    let zeros = format!("sha256:{}", "0".repeat(12));
+    machine
+        .mica(["pull", &format!("{}/victim:v1", proxy.address)])
+        .fails(1, &[&proxy.address, "victim", &zeros]);
+    let proxy = Proxy::start(&serving.address, |method, path| {
+        let is_blob = method == "GET" && path.contains("/blobs/");
+        is_blob.then_some(NetworkFault::Repeat(100))
+    });
+    machine
+        .mica(["pull", &format!("{}/victim:v1", proxy.address)])
+        .fails(1, &["has digest sha256:", "expected sha256:"]);
+    assert!(machine.ok(["images", "-q"]).is_empty());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What goes wrong with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,16 @@ pub enum NetworkFault {
     Corrupt(u64),
     /// The answer is announced shorter than it is.
     LieAboutLength,
+    /// The answer is announced as another part of the content than was asked for.
+    LieAboutRange,
+    /// The answer is announced with another digest.
+    LieAboutDigest,
+    /// So many bytes of the answer's body come twice, and its last ones do not come.
+    Repeat(u64),
+    /// The answer waits so many milliseconds.
+    Delay(u64),
+    /// The answer's body comes with so many bytes a second.
+    Throttle(u64),
 }
 
 /// Decides about requests: called with a method and a path.
@@ -215,15 +226,14 @@ fn answer(
     let Some(answer) = read_head(server)? else {
         return Ok(false);
     };
-    let is_lie =
-        fault == Some(NetworkFault::LieAboutLength) && answer.length.is_some_and(|n| n > 1);
+    if let Some(NetworkFault::Delay(milliseconds)) = fault {
+        pause(Duration::from_millis(milliseconds));
+    }
     let length = answer.length.unwrap_or(0);
+    let is_lie = fault == Some(NetworkFault::LieAboutLength) && length > 1;
     // One address in the place of another: locations must lead through the proxy.
     let head = answer.lines.iter().map(|line| {
-        match is_lie && line.to_ascii_lowercase().starts_with("content-length:") {
-            true => format!("Content-Length: {}", length / 2),
-            false => line.replace(&shared.target, &shared.own),
-        }
+        lie(line, fault, length).unwrap_or_else(|| line.replace(&shared.target, &shared.own))
     });
     write_head(client.get_mut(), head)?;
     if method == "HEAD" || is_lie {
@@ -234,17 +244,74 @@ fn answer(
         std::io::copy(server, client.get_mut())?;
         return Ok(false);
     }
-    let (cut, corrupt) = match fault {
-        Some(NetworkFault::CutAnswer(bytes)) => (bytes, None),
-        Some(NetworkFault::Corrupt(place)) => (u64::MAX, Some(place)),
-        _ => (u64::MAX, None),
-    };
-    let passed = copy(server, client.get_mut(), length.min(cut), corrupt)?;
+    let passed = pass_body(server, client.get_mut(), length, fault)?;
     if path.contains("/blobs/sha256:") {
         let mut blobs = shared.blobs.lock().expect("no panic under this lock");
         *blobs.entry(path.to_owned()).or_default() += passed;
     }
     Ok(passed >= length)
+}
+
+/// Returns what a header says in place of the truth.
+fn lie(line: &str, fault: Option<NetworkFault>, length: u64) -> Option<String> {
+    let (name, value) = line.split_once(": ")?;
+    match (fault?, name.to_ascii_lowercase().as_str()) {
+        (NetworkFault::LieAboutLength, "content-length") => Some(format!("{name}: {}", length / 2)),
+        (NetworkFault::LieAboutRange, "content-range") => {
+            let total = value.rsplit('/').next()?;
+            Some(format!(
+                "{name}: bytes 0-{}/{total}",
+                length.saturating_sub(1)
+            ))
+        }
+        (NetworkFault::LieAboutDigest, "docker-content-digest") => {
+            Some(format!("{name}: sha256:{}", "0".repeat(64)))
+        }
+        _ => None,
+    }
+}
+
+/// Passes a body of so many bytes on, with what goes wrong with it.
+fn pass_body(
+    server: &mut BufReader<TcpStream>,
+    client: &mut TcpStream,
+    length: u64,
+    fault: Option<NetworkFault>,
+) -> std::io::Result<u64> {
+    match fault {
+        Some(NetworkFault::CutAnswer(bytes)) => copy(server, client, length.min(bytes), None),
+        Some(NetworkFault::Corrupt(place)) => copy(server, client, length, Some(place)),
+        Some(NetworkFault::Repeat(bytes)) => {
+            let mut start = Vec::new();
+            server.take(bytes.min(length / 2)).read_to_end(&mut start)?;
+            let twice = start.len() as u64 * 2;
+            client.write_all(&start)?;
+            client.write_all(&start)?;
+            Ok(twice + copy(server, client, length - twice, None)?)
+        }
+        Some(NetworkFault::Throttle(rate)) => {
+            let piece = (rate / 20).max(1);
+            let mut passed = 0;
+            while passed < length {
+                let count = copy(server, client, piece.min(length - passed), None)?;
+                if count == 0 {
+                    break;
+                }
+                passed += count;
+                pause(Duration::from_millis(50));
+            }
+            Ok(passed)
+        }
+        _ => copy(server, client, length, None),
+    }
+}
+
+/// Slowness is the fault here; nothing is waited for.
+fn pause(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::thread::park_timeout(time.saturating_sub(start.elapsed()));
+    }
 }
 
 fn write_head(out: &mut TcpStream, lines: impl Iterator<Item = String>) -> std::io::Result<()> {
