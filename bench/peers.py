@@ -69,6 +69,10 @@ class Peer:
     def pull(self, reference):
         return None
 
+    def copy(self, reference, new):
+        """From registry to registry."""
+        return None
+
     def tag(self, reference, new):
         """Names an image anew."""
 
@@ -106,6 +110,9 @@ class Mica(Peer):
 
     def pull(self, reference):
         return self.command("pull", reference)
+
+    def copy(self, reference, new):
+        return self.command("copy", f"docker://{reference}", f"docker://{new}")
 
     def tag(self, reference, new):
         self.quietly("tag", reference, new)
@@ -230,6 +237,10 @@ class Skopeo(Peer):
 
     def push(self, reference):
         return self.command("skopeo", "copy", "--dest-tls-verify=false", self.layout(reference), f"docker://{reference}")
+
+    def copy(self, reference, new):
+        plain = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        return self.command("skopeo", "copy", *plain, f"docker://{reference}", f"docker://{new}")
 
 
 class Umoci(Skopeo):

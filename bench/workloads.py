@@ -303,6 +303,43 @@ class Layers430(Pull430):
         return [("", peer.layers(self.archive))]
 
 
+class PushAgain(Push430):
+    name = "push-again"
+    title = "push of a six-layer 430 MB image to a registry that has it"
+    factor = 3
+
+    def first(self, peer):
+        super().first(peer)
+        self.bench.quietly(peer.push(self.pushed))
+
+    def before(self, peer, run):
+        """The registry stays as the push left it."""
+
+    def after(self, peer):
+        """As before."""
+
+    def last(self, peer):
+        super().last(peer)
+        self.bench.target.empty()
+
+
+class Copy430(Pull430):
+    name = "copy430"
+    title = "a six-layer 430 MB image from one registry to another"
+    peers = ("mica", "skopeo")
+
+    def before(self, peer, run):
+        self.bench.target.empty()
+
+    def steps(self, peer):
+        return [("", peer.copy(self.reference, f"{self.bench.target.address}/bench/six:latest"))]
+
+    def after(self, peer):
+        if not self.bench.target.has("bench/six", "latest"):
+            raise RuntimeError("the registry does not hold what was copied")
+        self.bench.target.empty()
+
+
 class StartTrue(Workload):
     name = "start-true"
     title = "`run --rm --network none busybox true`"
@@ -328,6 +365,8 @@ WORKLOADS = (
     Parallel4,
     Pull430,
     Push430,
+    PushAgain,
+    Copy430,
     Layers430,
     StartTrue,
 )
