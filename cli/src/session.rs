@@ -55,14 +55,14 @@ impl Session {
         Ok(Registry::new(self.registry_config()?)?)
     }
 
-    /// As [`registry`](Self::registry), for a command that allows one host to be insecure.
-    pub(crate) fn insecure_registry(&self, host: &str) -> Result<Registry, Failure> {
+    /// As [`registry`](Self::registry), for a command that allows hosts to be insecure.
+    pub(crate) fn insecure_registry(&self, insecure: &[&str]) -> Result<Registry, Failure> {
         let mut config = self.registry_config()?;
         let mut hosts = match config.plain_http {
             PlainHttp::LoopbackOnly => BTreeSet::new(),
             PlainHttp::Hosts(hosts) => hosts,
         };
-        hosts.insert(host.to_owned());
+        hosts.extend(insecure.iter().map(|&host| host.to_owned()));
         config.plain_http = PlainHttp::Hosts(hosts);
         Ok(Registry::new(config)?)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use mica_oci::{Descriptor, Platform, Reference, Tag};
 use mica_registry_client::{Actions, Registry};
 use mica_store::{ArchiveFormat, ImageSet, Layout, Named, Progress, Selection, Store};
@@ -37,6 +37,17 @@ pub(crate) struct CopyArgs {
     /// Write the digest of what was copied to a file
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
+    /// Allow both registries to be insecure
+    #[arg(long)]
+    insecure: bool,
+    /// Require TLS, with a certificate that is trusted, of the source
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_name = "BOOL")]
+    src_tls_verify: Option<bool>,
+    /// Require TLS, with a certificate that is trusted, of the destination
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_name = "BOOL")]
+    dest_tls_verify: Option<bool>,
     /// Print the digest alone
     #[arg(short, long)]
     quiet: bool,
@@ -55,9 +66,11 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         false => Verbosity::Normal,
     };
     let platform = session.environment.platform(args.platform.as_deref())?;
+    let (source, destination): (Location, Location) =
+        (args.source.parse()?, args.destination.parse()?);
     let copy = Copying {
         session,
-        client: session.registry()?,
+        client: session.insecure_registry(&args.insecure_hosts(&source, &destination))?,
         selection: match (args.all, platform) {
             (false, Some(platform)) => Selection::Platform(platform),
             _ => Selection::All,
@@ -67,7 +80,7 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         preserve_digests: args.preserve_digests,
         progress: TransferProgress::new(session.printer, Direction::Push, verbosity),
     };
-    let target = copy.run(&args.source.parse()?, &args.destination.parse()?)?;
+    let target = copy.run(&source, &destination)?;
     if let Some(path) = &args.digestfile {
         let written = std::fs::write(path, format!("{}\n", target.digest));
         written.map_err(|source| CliError::File {
@@ -81,6 +94,24 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         Verbosity::Normal => format!("digest: {} size: {}", target.digest, target.size),
     })?;
     Ok(Exit::Success)
+}
+
+impl CopyArgs {
+    /// Returns the registries that may be insecure.
+    fn insecure_hosts<'a>(&self, source: &'a Location, destination: &'a Location) -> Vec<&'a str> {
+        let places = [
+            (source, self.src_tls_verify),
+            (destination, self.dest_tls_verify),
+        ];
+        let insecure = places
+            .into_iter()
+            .filter(|(_, verify)| !verify.unwrap_or(!self.insecure));
+        let hosts = insecure.filter_map(|(place, _)| match place {
+            Location::Registry(reference) => Some(reference.registry()),
+            _ => None,
+        });
+        hosts.collect()
+    }
 }
 
 /// One copy.

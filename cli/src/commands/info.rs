@@ -18,11 +18,14 @@ pub(crate) struct InfoArgs {
     /// Display how a registry is reached, and which files say so
     #[arg(long, value_name = "HOST")]
     registry: Option<String>,
+    /// The same as --registry
+    #[arg(value_name = "HOST", conflicts_with = "registry")]
+    host: Option<String>,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs, session: &Session) -> Outcome {
-    if let Some(host) = &args.registry {
+    if let Some(host) = args.registry.as_ref().or(args.host.as_ref()) {
         return super::registry_info::run(host, args.format.as_deref(), session);
     }
     let host = probe();

@@ -129,7 +129,7 @@ pub(crate) fn run(command: &ManifestCommand, session: &Session) -> Outcome {
 
 fn registry(session: &Session, insecure: bool, name: &Reference) -> Result<Registry, Failure> {
     match insecure {
-        true => session.insecure_registry(name.registry()),
+        true => session.insecure_registry(&[name.registry()]),
         false => session.registry(),
     }
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
+use super::filter::Filters;
 use super::{registry_name, shorten};
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{CliError, Outcome};
 use crate::printer::Table;
 use crate::session::Session;
 use crate::template::Template;
@@ -12,6 +13,9 @@ use crate::template::Template;
 /// Search Docker Hub, or another registry, for images
 #[derive(Args, Debug)]
 pub(crate) struct SearchArgs {
+    /// Filter output: `stars=NUMBER`, `is-official=true`
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
     /// Format output using a Go template
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
@@ -37,8 +41,18 @@ pub(crate) fn run(args: &SearchArgs, session: &Session) -> Outcome {
         }
         _ => ("docker.io", args.term.as_str()),
     };
+    let filters = Filters::parse(&args.filter, &["stars", "is-official"])?;
+    let stars = filters.get("stars").map(|text| {
+        text.parse::<u64>().map_err(|_| CliError::Filter {
+            filter: format!("stars={text}"),
+        })
+    });
+    let (stars, official) = (stars.transpose()?, filters.boolean("is-official")?);
     let client = session.registry()?;
     let mut found = session.block_on(client.search(registry, term, args.limit))??;
+    found.retain(|entry| {
+        entry.star_count >= stars.unwrap_or(0) && official.is_none_or(|is| is == entry.is_official)
+    });
     found.truncate(args.limit);
     let prefix = match registry {
         "docker.io" => String::new(),
