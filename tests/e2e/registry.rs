@@ -135,3 +135,38 @@ pub(crate) fn loopback_http() -> Outcome {
     assert_eq!(other.ok(["run", "--rm", "x"]), "tiny");
     Ok(())
 }
+
+/// A base that was pulled stays as it is; `--pull` asks for a newer one, and a registry that is gone
+/// is an error then only.
+pub(crate) fn newer_bases() -> Outcome {
+    let registry = Registry::open()?;
+    let (publisher, user) = (Machine::with_busybox(), Machine::new());
+    let base = format!("{}/team/base:v1", registry.address);
+    let publish = |text: &str| {
+        publisher.build(&base, &format!("FROM busybox\nRUN echo {text} > /f\n"), &[]);
+        publisher.ok(["push", "-q", &base]);
+    };
+    let dockerfile = format!("FROM {base}\nRUN cp /f /g\n");
+    let context = user.context("c", &[("Dockerfile", &dockerfile)]);
+    let context = context.to_str().expect("UTF-8");
+    let build = |options: &[&str]| {
+        let mut arguments = vec!["build", "-q", "-t", "app", context];
+        arguments.extend(options);
+        user.mica(arguments)
+    };
+    let file = || user.ok(["run", "--rm", "app", "cat", "/g"]);
+    publish("first");
+    build(&[]).ok();
+    publish("second");
+    build(&[]).ok();
+    assert_eq!(file(), "first");
+    build(&["--pull"]).ok();
+    assert_eq!(file(), "second");
+    drop(registry);
+    build(&[]).ok();
+    let gone = build(&["--pull"]);
+    assert_eq!(gone.code, 1, "{gone}");
+    assert!(gone.stderr.contains(&base), "{gone}");
+    assert_eq!(file(), "second");
+    Ok(())
+}
