@@ -20,6 +20,7 @@ mod files;
 mod images;
 mod kill;
 mod limits;
+mod metadata;
 mod network;
 mod outputs;
 mod plain_users;
@@ -67,8 +68,8 @@ const TESTS: &[Test] = tests! {
     cache: registry, modes, local, inline, lost_caches, failed_builds, mounts, bucket, several_platforms;
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
-    outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, metadata_and_annotations,
-        annotations_in_the_store, squash, peers_take_each_kind;
+    outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, squash, peers_take_each_kind;
+    metadata: file_and_annotations, annotations_in_the_store;
     shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
         a_refusal_is_reported;
     platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,

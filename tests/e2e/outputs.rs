@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use mica_tests::{Machine, Outcome, needs, run};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const APP: &str = "FROM busybox\nRUN mkdir /d && echo one > /d/f && ln /d/f /d/hard && ln -s f /d/soft && chmod 4755 /d/f\n\
+pub(crate) const APP: &str = "FROM busybox\nRUN mkdir /d && echo one > /d/f && ln /d/f /d/hard && ln -s f /d/soft && chmod 4755 /d/f\n\
     RUN rm /bin/ls && chown 7:8 /d\nCMD [\"cat\", \"/d/f\"]\n";
 const FILES: &str = "FROM busybox AS make\nRUN mkdir -p /o/s && echo x > /o/x && chmod 640 /o/x && echo y > /o/s/y \
     && ln -s x /o/l && chown -R 7:8 /o\nFROM scratch\nCOPY --from=make /o /\nCOPY gone /gone\n";
@@ -319,89 +319,6 @@ fn blob_id(layout: &Path) -> String {
         .as_str()
         .expect("text")
         .to_owned()
-}
-
-pub(crate) fn metadata_and_annotations() -> Outcome {
-    let machine = Machine::with_busybox();
-    let (layout, file, id) = (
-        machine.path("layout"),
-        machine.path("meta"),
-        machine.path("id"),
-    );
-    let spec = format!(
-        "type=oci,tar=false,dest={},annotation.by=attribute",
-        text(&layout)
-    );
-    let line = format!(
-        "-t app -t app:two -o {spec} --label of=image --annotation manifest,manifest-descriptor:where=both \
-         --annotation manifest[linux/s390x]:not=here --metadata-file {} --iidfile {}",
-        text(&file),
-        text(&id)
-    );
-    build_line(&machine, APP, &line);
-    let index = json_of(&layout.join("index.json"));
-    let entry = &index["manifests"][0];
-    let manifest = blob(&layout, &entry["digest"]);
-    assert_eq!(
-        manifest["annotations"],
-        json!({"by": "attribute", "where": "both"})
-    );
-    assert_eq!(entry["annotations"]["where"], "both");
-    let config = blob(&layout, &manifest["config"]["digest"]);
-    assert_eq!(config["config"]["Labels"], json!({"of": "image"}));
-    check_metadata(&json_of(&file), entry, &manifest);
-    let id = fs::read_to_string(&id);
-    assert_eq!(id.ok().as_deref(), manifest["config"]["digest"].as_str());
-    Ok(())
-}
-
-fn check_metadata(metadata: &Value, entry: &Value, manifest: &Value) {
-    assert_eq!(metadata["containerimage.digest"], entry["digest"]);
-    assert_eq!(
-        metadata["containerimage.config.digest"],
-        manifest["config"]["digest"]
-    );
-    assert_eq!(
-        metadata["containerimage.descriptor"]["digest"],
-        entry["digest"]
-    );
-    assert_eq!(
-        metadata["containerimage.descriptor"]["mediaType"],
-        manifest["mediaType"]
-    );
-    assert_eq!(metadata["containerimage.descriptor"]["size"], entry["size"]);
-    assert_eq!(
-        metadata["image.name"],
-        "docker.io/library/app:latest,docker.io/library/app:two"
-    );
-    assert_eq!(
-        metadata["buildx.build.ref"]
-            .as_str()
-            .map(|r| r.split('/').count()),
-        Some(3)
-    );
-}
-
-pub(crate) fn annotations_in_the_store() -> Outcome {
-    let machine = Machine::with_busybox();
-    let file = machine.path("meta");
-    build(
-        &machine,
-        APP,
-        &[
-            "-t",
-            "kept",
-            "--annotation",
-            "a=b",
-            "--metadata-file",
-            text(&file),
-        ],
-    );
-    let store = machine.root();
-    let kept = blob(&store, &json_of(&file)["containerimage.digest"]);
-    assert_eq!(kept["annotations"], json!({"a": "b"}));
-    assert_eq!(machine.ok(["run", "--rm", "kept"]), "one");
-    Ok(())
 }
 
 /// Layers become one over the base; the steps stay cached, and the history tells.

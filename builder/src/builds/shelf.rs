@@ -141,10 +141,11 @@ impl Builds {
         files.take(most).filter_map(read).collect()
     }
 
-    /// Finds the build whose name begins so.
+    /// Finds the build whose name begins so, also as metadata files have it: `default/default/NAME`.
     pub fn find(&self, name: &str) -> Result<BuildFile, BuildsError> {
+        let id = name.rsplit('/').next().unwrap_or(name);
         let mut found = self.list();
-        found.retain(|file| file.id().starts_with(name));
+        found.retain(|file| file.id().starts_with(id));
         match found.len() {
             0 => Err(BuildsError::Unknown(name.to_owned())),
             1 => Ok(found.remove(0)),

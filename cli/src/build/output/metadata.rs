@@ -17,6 +17,7 @@ pub(crate) fn write_results(
     args: &OutputArgs,
     built: &[Built],
     delivered: Option<&Delivered>,
+    build: &str,
 ) -> Result<Digest, CliError> {
     let id = match delivered {
         Some(delivered) => match &delivered.config {
@@ -29,17 +30,17 @@ pub(crate) fn write_results(
         write(path, id.as_str())?;
     }
     if let Some(path) = &args.metadata_file {
-        let text = serde_json::to_string_pretty(&metadata(delivered));
+        let text = serde_json::to_string_pretty(&metadata(delivered, build));
         write(path, &text.expect("it is plain JSON"))?;
     }
     Ok(id)
 }
 
-/// buildx's keys, sorted.
-fn metadata(delivered: Option<&Delivered>) -> Value {
+/// buildx's keys, sorted. A build's reference names builder and node, too; there is one.
+fn metadata(delivered: Option<&Delivered>, build: &str) -> Value {
     let mut keys = Map::new();
-    let build = format!("default/default/{}", random_id());
-    keys.insert("buildx.build.ref".into(), json!(build));
+    let reference = format!("default/default/{build}");
+    keys.insert("buildx.build.ref".into(), json!(reference));
     let Some(delivered) = delivered else {
         return Value::Object(keys);
     };
@@ -62,14 +63,4 @@ fn write(path: &Path, text: &str) -> Result<(), CliError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// As long as buildx's, of lower-case letters and digits.
-fn random_id() -> String {
-    let mut bytes = [0; 25];
-    // Kernels that can run a build always have randomness ready.
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    filled.expect("getrandom(2) of a few bytes does not fail");
-    let digit = |byte: &u8| char::from_digit(u32::from(*byte) % 36, 36);
-    bytes.iter().filter_map(digit).collect()
 }

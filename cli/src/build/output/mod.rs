@@ -198,5 +198,6 @@ pub(crate) fn deliver_all(
         args,
         delivery.built,
         first.as_ref(),
+        &delivery.display.build_id(),
     )?)
 }

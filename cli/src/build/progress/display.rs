@@ -164,6 +164,15 @@ impl Display {
         told.unwrap_or_default();
     }
 
+    /// Returns the name under which the build is written down; empty when it is not.
+    pub(crate) fn build_id(&self) -> String {
+        let state = self.shared.lock();
+        let journal = state.journal.as_ref();
+        journal
+            .map(|journal| journal.id().to_owned())
+            .unwrap_or_default()
+    }
+
     /// Ends the display: what a build came to, or the last lines of what failed. Returns the
     /// journal.
     pub(crate) fn end(&self) -> Option<Journal> {
