@@ -1,6 +1,7 @@
 //! Layers as tar streams and as directories in overlayfs form. The formats are described in
 //! `docs/layer-format.md`.
 
+mod ahead;
 mod apply;
 mod copy;
 mod decompress;
@@ -8,6 +9,7 @@ mod diff;
 mod error;
 mod fold;
 mod header;
+mod item;
 mod limits;
 mod pax;
 mod sparse;
@@ -18,10 +20,11 @@ mod whiteout;
 pub(crate) use apply::{Applied, apply};
 pub(crate) use copy::{copy_tree, link_tree};
 pub use decompress::{Decompressed, is_archive};
-pub use diff::{Rewrite, Times, encode_header};
+pub use diff::{Rewrite, Times};
 pub(crate) use diff::{Tree, Written, write_tar, write_trees};
 pub use error::{EntryError, FileError, LayerError, TarError};
 pub use fold::{PlainTree, apply_onto};
+pub use item::encode_header;
 pub use limits::{DanglingLinks, Limits, Ownership};
 pub use sparse::SparseMap;
 pub use tar_reader::{EntryKind, TarEntry, TarReader};

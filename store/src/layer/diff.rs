@@ -4,23 +4,22 @@
 //! a `ustar` header holds stands there alone; PAX records carry the rest, sorted by key.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use mica_oci::{DiffId, Hasher};
 use rustix::fs::{self as rfs, FileType, Stat};
 
+use super::ahead::{READ_AHEAD, SmallFile, read_ahead};
 use super::error::{Archiving, FileError, LayerError};
-use super::header::{self, BLOCK, Header};
-use super::pax::{ATTRIBUTE, write_record, write_time};
-use super::tar_reader::{EntryKind, TarEntry};
+use super::header::BLOCK;
+use super::item::{Item, archived, extension, padding};
 use super::whiteout::{OPAQUE, whiteout_of};
-use crate::metadata::is_overlay;
-use crate::sys::{self, Attribute, Facts, Time};
+use crate::sys::{self, Facts, Time};
 use crate::view::{Child, MergedDirectory};
 
 /// Bytes that are gathered before they are hashed and written.
@@ -124,21 +123,6 @@ const FOLDER: Facts = Facts {
     modified: (0, 0),
 };
 
-/// How many names are looked at before the first of them is written, and from how many on that is
-/// worth a thread.
-const READ_AHEAD: usize = 256;
-const WORTH_A_THREAD: usize = 16;
-
-/// The largest file that is read ahead, in bytes: with [`READ_AHEAD`] it bounds the memory.
-const SMALL: usize = 16 << 10;
-
-/// A file that was read whole.
-struct SmallFile {
-    facts: Facts,
-    attributes: Vec<Attribute>,
-    content: Vec<u8>,
-}
-
 struct Writer<W> {
     out: Output<W>,
     rewrite: Rewrite,
@@ -146,19 +130,6 @@ struct Writer<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
     content: u64,
     entries: u64,
-}
-
-/// One entry's header in the making.
-struct Item<'a> {
-    /// The name in the stream.
-    name: &'a [u8],
-    entry_type: u8,
-    link: &'a [u8],
-    size: u64,
-    /// Major and minor number.
-    device: (u32, u32),
-    facts: Facts,
-    attributes: Vec<Attribute>,
 }
 
 impl<W: Write> Writer<W> {
@@ -226,7 +197,7 @@ impl<W: Write> Writer<W> {
         };
         path.push(b'/');
         if let Some((_, top)) = directory.top() {
-            let mut item = item(top, path, b'5').map_err(|error| at(path, error))?;
+            let mut item = Item::of_file(top, path, b'5').map_err(|error| at(path, error))?;
             item.name = path;
             self.header(&item)?;
         }
@@ -290,7 +261,7 @@ impl<W: Write> Writer<W> {
         let opened = sys::open_directory(parent, name).archiving("open the directory");
         let directory = opened.map_err(|error| at(path, error))?;
         path.push(b'/');
-        let mut item = item(&directory, path, b'5').map_err(|error| at(path, error))?;
+        let mut item = Item::of_file(&directory, path, b'5').map_err(|error| at(path, error))?;
         item.name = path;
         self.header(&item)?;
         if sys::is_opaque(&directory) {
@@ -361,7 +332,7 @@ impl<W: Write> Writer<W> {
     fn file(&mut self, parent: &OwnedFd, name: &OsStr, path: &[u8]) -> Result<(), LayerError> {
         let opened = sys::open_file(parent, name).archiving("open the file");
         let file = opened.map_err(|error| at(path, error))?;
-        let item = item(&file, path, b'0').map_err(|error| at(path, error))?;
+        let item = Item::of_file(&file, path, b'0').map_err(|error| at(path, error))?;
         self.header(&item)?;
         self.content += item.size;
         self.file_content(&File::from(file), path, item.size)
@@ -394,210 +365,6 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
-}
-
-impl<'a> Item<'a> {
-    fn new(name: &'a [u8], entry_type: u8, facts: Facts) -> Self {
-        Self {
-            name,
-            entry_type,
-            link: b"",
-            size: 0,
-            device: (0, 0),
-            facts,
-            attributes: Vec::new(),
-        }
-    }
-
-    /// Makes the header, and the PAX records for what does not fit into it.
-    fn encode(&self, facts: Facts) -> Result<(Header, Vec<u8>), FileError> {
-        let mut header = Header::new(self.entry_type);
-        let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut record = |fits: bool, key: &str, value: Vec<u8>| {
-            if !fits {
-                records.push((key.into(), value));
-            }
-        };
-        record(set_name(&mut header, self.name), "path", self.name.to_vec());
-        record(
-            header.set_text(header::LINK, self.link),
-            "linkpath",
-            self.link.to_vec(),
-        );
-        let Facts {
-            mode,
-            uid,
-            gid,
-            modified,
-        } = facts;
-        header.set_number(header::MODE, mode.into());
-        let numbers = [
-            (header::UID, "uid", u64::from(uid)),
-            (header::GID, "gid", u64::from(gid)),
-            (header::SIZE, "size", self.size),
-        ];
-        for (field, key, value) in numbers {
-            record(
-                header.set_number(field, value),
-                key,
-                value.to_string().into(),
-            );
-        }
-        // Readers that know no PAX get the second before.
-        let seconds = u64::try_from(modified.0).ok();
-        let fits = seconds.is_some_and(|seconds| header.set_number(header::MODIFIED, seconds));
-        record(
-            fits && modified.1 == 0,
-            "mtime",
-            write_time(modified).into(),
-        );
-        header.set_number(header::MAJOR, self.device.0.into());
-        header.set_number(header::MINOR, self.device.1.into());
-        header.seal();
-        for (name, value) in &self.attributes {
-            if name.as_bytes().contains(&b'=') {
-                let name = name.to_string_lossy().into_owned();
-                return Err(FileError::AttributeName(name));
-            }
-            records.push(([ATTRIBUTE, name.as_bytes()].concat(), value.clone()));
-        }
-        records.sort_unstable();
-        let mut data = Vec::new();
-        for (key, value) in records {
-            write_record(&mut data, &key, &value);
-        }
-        Ok((header, data))
-    }
-}
-
-/// Encodes the header of an entry whose content, should there be any, has `size` bytes: PAX records
-/// for what a `ustar` header has no room for, then the header. A file's content and its padding
-/// to 512 bytes follow.
-///
-/// # Errors
-/// [`FileError::AttributeName`].
-pub fn encode_header(entry: &TarEntry, size: u64) -> Result<Vec<u8>, FileError> {
-    let (entry_type, link, device) = match &entry.kind {
-        EntryKind::File(_) => (b'0', &b""[..], (0, 0)),
-        EntryKind::HardLink(target) => (b'1', &target[..], (0, 0)),
-        EntryKind::Symlink(target) => (b'2', &target[..], (0, 0)),
-        EntryKind::CharacterDevice(major, minor) => (b'3', &b""[..], (*major, *minor)),
-        EntryKind::BlockDevice(major, minor) => (b'4', &b""[..], (*major, *minor)),
-        EntryKind::Directory => (b'5', &b""[..], (0, 0)),
-        EntryKind::Fifo => (b'6', &b""[..], (0, 0)),
-        EntryKind::Unknown(other) => (*other, &b""[..], (0, 0)),
-    };
-    let mut item = Item::new(&entry.name, entry_type, entry.facts);
-    (item.link, item.device, item.size) = (link, device, size);
-    item.attributes.clone_from(&entry.attributes);
-    let (header, records) = item.encode(item.facts)?;
-    Ok([extension(&records), header.0.to_vec()].concat())
-}
-
-/// Makes the entry that holds PAX records; nothing for none.
-fn extension(records: &[u8]) -> Vec<u8> {
-    if records.is_empty() {
-        return Vec::new();
-    }
-    let mut header = Header::new(b'x');
-    header.set_text(header::NAME, b"PaxHeaders/");
-    header.set_number(header::SIZE, records.len() as u64);
-    header.seal();
-    [&header.0[..], records, padding(records.len() as u64)].concat()
-}
-
-/// What fills the last block of so many bytes.
-fn padding(size: u64) -> &'static [u8] {
-    &[0; BLOCK][..size.wrapping_neg() as usize % BLOCK]
-}
-
-/// Reads the small files of one name each among these, on every core; `None` for all else, and for
-/// what cannot be read: that is for the writer to meet in its turn, and to tell.
-fn read_ahead(directory: &OwnedFd, names: &[OsString]) -> Vec<Option<SmallFile>> {
-    let read = |names: &[OsString]| -> Vec<_> {
-        names
-            .iter()
-            .map(|name| SmallFile::read(directory, name))
-            .collect()
-    };
-    if names.len() < WORTH_A_THREAD {
-        return read(names);
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut shares = names.chunks(names.len().div_ceil(cores));
-    std::thread::scope(|scope| {
-        let first = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares
-            .map(|share| scope.spawn(move || read(share)))
-            .collect();
-        let mut found = read(first);
-        for other in others {
-            found.extend(other.join().expect("reading does not panic"));
-        }
-        found
-    })
-}
-
-impl SmallFile {
-    fn read(directory: &OwnedFd, name: &OsStr) -> Option<Self> {
-        let stat = sys::stat(directory, name).ok()?;
-        let small = sys::file_type(&stat) == FileType::RegularFile
-            && stat.st_nlink == 1
-            && stat.st_size as usize <= SMALL;
-        if !small {
-            return None;
-        }
-        let mut file = File::from(sys::open_file(directory, name).ok()?);
-        let mut content = vec![0; stat.st_size as usize];
-        file.read_exact(&mut content).ok()?;
-        Some(Self {
-            facts: Facts::of(&stat),
-            attributes: archived(sys::attributes_of(&file).ok()?),
-            content,
-        })
-    }
-}
-
-/// Writes a name, split at a slash when it is long; tells whether it fits.
-fn set_name(header: &mut Header, name: &[u8]) -> bool {
-    if header.set_text(header::NAME, name) {
-        return true;
-    }
-    // The name proper takes 100 bytes, the prefix 155; the slash between is not written. Cut
-    // short it serves readers that know no PAX.
-    let latest = name.len().saturating_sub(1).min(header::PREFIX.len());
-    let earliest = name.len().saturating_sub(header::NAME.len() + 1);
-    let slash = (earliest.max(1)..=latest).find(|index| name[*index] == b'/');
-    let Some(slash) = slash else {
-        header.set_text(header::NAME, &name[..header::NAME.len()]);
-        return false;
-    };
-    header.set_text(header::PREFIX, &name[..slash])
-        && header.set_text(header::NAME, &name[slash + 1..])
-}
-
-/// Describes an open file or directory.
-fn item<'a>(file: impl AsFd, name: &'a [u8], entry_type: u8) -> Result<Item<'a>, FileError> {
-    let stat = rfs::fstat(&file).archiving("read the metadata")?;
-    let mut item = Item::new(name, entry_type, Facts::of(&stat));
-    if entry_type == b'0' {
-        item.size = stat.st_size as u64;
-    }
-    item.attributes = archived(sys::attributes_of(file).archiving("read the attributes")?);
-    Ok(item)
-}
-
-/// Keeps the attributes that belong to the image: capabilities, access control lists and users'
-/// own; not labels and marks of this host.
-pub(super) fn archived(mut attributes: Vec<Attribute>) -> Vec<Attribute> {
-    attributes.retain(|(name, _)| {
-        let bytes = name.as_bytes();
-        let kept = bytes == b"security.capability"
-            || bytes.starts_with(b"user.")
-            || bytes.starts_with(b"system.posix_acl_");
-        kept && !is_overlay(name)
-    });
-    attributes
 }
 
 fn at(path: &[u8], source: FileError) -> LayerError {

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use super::apply::{Modes, apply};
 use super::decompress::Decompressed;
-use super::diff::archived;
 use super::error::{LayerError, TarError};
+use super::item::archived;
 use super::limits::{Limits, Ownership};
 use crate::StoreError;
 use crate::error::At;
