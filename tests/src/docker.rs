@@ -24,6 +24,11 @@ impl DockerDaemon {
     /// # Panics
     /// When it does not.
     pub fn start(machine: &Machine) -> Result<Self, Skip> {
+        Self::with_driver(machine, "vfs")
+    }
+
+    /// As [`start`](Self::start), with another storage driver.
+    pub fn with_driver(machine: &Machine, driver: &str) -> Result<Self, Skip> {
         needs(&["dockerd", "containerd"])?;
         if !Path::new(CLIENT).is_file() {
             return Err(Skip(format!("{CLIENT} is not installed")));
@@ -41,7 +46,7 @@ impl DockerDaemon {
         command.arg("--exec-root").arg(machine.path("docker-exec"));
         command.arg("--pidfile").arg(machine.path("docker.pid"));
         command
-            .args(["--storage-driver", "vfs"])
+            .args(["--storage-driver", driver])
             .stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("dockerd starts");

@@ -15,6 +15,7 @@ mod s3;
 mod serving;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
+mod tree;
 mod web;
 
 pub use command::{Finished, run, run_with_input};
@@ -29,4 +30,5 @@ pub use s3::S3Server;
 pub use serving::Serving;
 #[cfg(target_arch = "x86_64")]
 pub use tracer::{Fault, Traced, trace};
+pub use tree::{list_overlay, list_tree, make_rich_tree};
 pub use web::{Page, WebServer};
