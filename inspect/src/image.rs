@@ -41,6 +41,7 @@ pub struct Layer {
     pub created: Option<Timestamp>,
     pub(crate) source: Box<dyn Source>,
     pub(crate) index: OnceLock<LayerIndex>,
+    pub(crate) outline: OnceLock<LayerIndex>,
 }
 
 /// The merged files of an image, and what each layer changed.
@@ -50,6 +51,15 @@ pub struct Stack<'i> {
     pub tree: Tree<'i>,
     /// The changes of each layer, bottom first.
     pub changes: Vec<Changes>,
+}
+
+impl<'i> Stack<'i> {
+    fn of(indexes: Vec<&'i LayerIndex>) -> Self {
+        let mut tree = Tree::new(Scope::Stack);
+        let apply = |(layer, index)| tree.apply(layer, index);
+        let changes = indexes.into_iter().enumerate().map(apply).collect();
+        Self { tree, changes }
+    }
 }
 
 impl std::fmt::Debug for Image {
@@ -74,6 +84,7 @@ impl Layer {
             created: None,
             source,
             index: OnceLock::new(),
+            outline: OnceLock::new(),
         }
     }
 }
@@ -132,13 +143,11 @@ impl Image {
     }
 
     fn make_index(&self, layer: usize) -> Result<LayerIndex, InspectError> {
-        let asked = &self.layers[layer];
-        let cache = self.cache.as_ref().zip(asked.digest.as_ref());
-        if let Some((cache, digest)) = cache
-            && let Some(index) = cache.load(digest)
-        {
+        if let Some(index) = self.kept_index(layer) {
             return Ok(index);
         }
+        let asked = &self.layers[layer];
+        let cache = self.cache.as_ref().zip(asked.digest.as_ref());
         let blob = asked.source.open()?;
         let built = LayerIndex::build(blob);
         let index = built.map_err(|source| self.layer_error(layer, source))?;
@@ -149,15 +158,50 @@ impl Image {
         Ok(index)
     }
 
+    fn kept_index(&self, layer: usize) -> Option<LayerIndex> {
+        let digest = self.layers[layer].digest.as_ref()?;
+        self.cache.as_ref()?.load(digest)
+    }
+
+    /// Returns what a layer's headers say. Where they can be read without the content between them,
+    /// and no index is kept, files have no digest, and nothing is checked against the layer's own.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn outline(&self, layer: usize) -> Result<&LayerIndex, InspectError> {
+        let asked = &self.layers[layer];
+        if let Some(known) = asked.index.get().or(asked.outline.get()) {
+            return Ok(known);
+        }
+        if let Some(index) = self.kept_index(layer) {
+            return Ok(asked.index.get_or_init(|| index));
+        }
+        let Some(plain) = asked.source.open_plain()? else {
+            return self.index(layer);
+        };
+        let outline = LayerIndex::outline(plain);
+        let outline = outline.map_err(|source| self.layer_error(layer, source))?;
+        Ok(asked.outline.get_or_init(|| outline))
+    }
+
     /// Makes the indexes of the first `count` layers, as many at once as there are processors.
     pub fn index_all(&self, count: usize) -> Result<Vec<&LayerIndex>, InspectError> {
+        self.all(count, Self::index)
+    }
+
+    /// Asks for the first `count` layers, as many at once as there are processors.
+    fn all(
+        &self,
+        count: usize,
+        ask: fn(&Self, usize) -> Result<&LayerIndex, InspectError>,
+    ) -> Result<Vec<&LayerIndex>, InspectError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let next = std::sync::atomic::AtomicUsize::new(0);
         let work = || {
             loop {
                 let layer = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 // A layer that failed fails again below, where its error is returned.
-                if layer >= count || self.index(layer).is_err() {
+                if layer >= count || ask(self, layer).is_err() {
                     return;
                 }
             }
@@ -167,16 +211,17 @@ impl Image {
                 scope.spawn(work);
             }
         });
-        (0..count).map(|layer| self.index(layer)).collect()
+        (0..count).map(|layer| ask(self, layer)).collect()
     }
 
     /// Merges the first `count` layers.
     pub fn stack(&self, count: usize) -> Result<Stack<'_>, InspectError> {
-        let mut tree = Tree::new(Scope::Stack);
-        let indexes = self.index_all(count)?;
-        let apply = |(layer, index)| tree.apply(layer, index);
-        let changes = indexes.into_iter().enumerate().map(apply).collect();
-        Ok(Stack { tree, changes })
+        Ok(Stack::of(self.index_all(count)?))
+    }
+
+    /// Merges all layers by what their headers say ([`Image::outline`]): enough for paths and sizes.
+    pub fn outlined_stack(&self) -> Result<Stack<'_>, InspectError> {
+        Ok(Stack::of(self.all(self.layers.len(), Self::outline)?))
     }
 
     /// Merges all layers.
@@ -223,6 +268,8 @@ impl Image {
                 return Ok(index);
             }
         }
+        // A short number is never the start of a digest: what it names must not hang on chance.
+        let is_number = text.len() < 6 && text.parse::<i64>().is_ok();
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
         let is_so_called = |layer: &Layer| {
             let digests = [
@@ -230,7 +277,9 @@ impl Image {
                 layer.diff_id.as_ref().map(|id| &id.0),
             ];
             let mut digests = digests.into_iter().flatten();
-            !prefix.is_empty() && digests.any(|digest| digest.hex().starts_with(prefix))
+            !is_number
+                && !prefix.is_empty()
+                && digests.any(|digest| digest.hex().starts_with(prefix))
         };
         let mut found = (0..count).filter(|index| is_so_called(&self.layers[*index]));
         let (image, layer) = (self.name.clone(), text.to_owned());

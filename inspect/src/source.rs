@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use mica_oci::{Descriptor, DiffId, Fetch, Verified};
-use mica_store::{Archive, ArchivedImage, Store, directory_tar};
+use mica_store::{Archive, ArchiveError, ArchivedImage, Section, Store, directory_tar};
 use tokio::runtime::Runtime;
 use tokio_util::io::SyncIoBridge;
 
@@ -17,6 +17,12 @@ pub(crate) trait Source: Send + Sync {
     /// Opens the layer from its beginning; the reader fails at its end when it is not what was
     /// asked for.
     fn open(&self) -> Result<Box<dyn Read + Send + '_>, InspectError>;
+
+    /// Opens the layer so that content can be passed over; `None` where all has to be read. Nothing
+    /// of it is checked.
+    fn open_plain(&self) -> Result<Option<Section>, InspectError> {
+        Ok(None)
+    }
 }
 
 /// A layer of an archive or layout.
@@ -30,11 +36,21 @@ pub(crate) struct ArchiveLayer {
 impl Source for ArchiveLayer {
     fn open(&self) -> Result<Box<dyn Read + Send + '_>, InspectError> {
         let layer = self.archive.layer(&self.image, self.index);
-        let layer = layer.map_err(|source| InspectError::Archive {
+        Ok(Box::new(layer.map_err(|source| self.error(source))?))
+    }
+
+    fn open_plain(&self) -> Result<Option<Section>, InspectError> {
+        let layer = self.archive.plain_layer(&self.image, self.index);
+        layer.map_err(|source| self.error(source))
+    }
+}
+
+impl ArchiveLayer {
+    fn error(&self, source: ArchiveError) -> InspectError {
+        InspectError::Archive {
             path: self.path.clone(),
             source,
-        })?;
-        Ok(Box::new(layer))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use mica_oci::{Digest, ReferenceError};
 use crate::{Image, ImageSet, StoreError};
 use mica_oci::Reference;
 
+pub use contents::Section;
 pub use install::ArchivedImage;
 pub use layout::save_layout;
 

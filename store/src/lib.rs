@@ -48,8 +48,8 @@ mod usage;
 mod view;
 
 pub use archive::{
-    Archive, ArchiveError, ArchiveFormat, ArchivedImage, Loaded, Named, load, load_directory,
-    load_file, save, save_layout,
+    Archive, ArchiveError, ArchiveFormat, ArchivedImage, Loaded, Named, Section, load,
+    load_directory, load_file, save, save_layout,
 };
 pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;

@@ -388,6 +388,13 @@ pub(crate) fn a_page_in_a_browser() -> Outcome {
                 "--user-data-dir={}",
                 machine.path("profile").display()
             ))
+            .args([
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-extensions",
+                "--disable-sync",
+            ])
             // Whatever asks the network fails.
             .args(["--proxy-server=127.0.0.1:9", "--window-size=1200,1400"])
             .args(more)

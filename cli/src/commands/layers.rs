@@ -74,7 +74,7 @@ pub(crate) fn run(args: &LayersArgs, session: &Session) -> Outcome {
 }
 
 fn rows(image: &Image, style: Style) -> Result<Vec<Value>, Failure> {
-    let summaries = image.full_stack()?.summaries();
+    let summaries = image.outlined_stack()?.summaries();
     let layers = image.layers.iter().zip(summaries).enumerate();
     let row = |(number, (layer, summary)): (
         usize,

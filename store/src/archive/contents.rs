@@ -82,11 +82,10 @@ impl Contents {
             path: path.to_owned(),
         };
         match self {
-            Self::Tar { file, entries } => {
-                let (offset, size) = find(entries, path).ok_or_else(missing)?;
-                let end = offset + size;
-                let section = BufReader::with_capacity(256 << 10, Section { file, offset, end });
-                Ok((size, Box::new(section)))
+            Self::Tar { .. } => {
+                let section = self.section(path)?;
+                let size = section.end - section.start;
+                Ok((size, Box::new(BufReader::with_capacity(256 << 10, section))))
             }
             Self::Directory(root) => {
                 let file = File::open(root.join(path)).map_err(|error| match error.kind() {
@@ -97,6 +96,30 @@ impl Contents {
                 Ok((size, Box::new(file)))
             }
         }
+    }
+
+    /// Opens a file as a part of the one that it is in.
+    pub(super) fn section(&self, path: &str) -> Result<Section, ArchiveError> {
+        let missing = || ArchiveError::Missing {
+            path: path.to_owned(),
+        };
+        let (file, start, size) = match self {
+            Self::Tar { file, entries } => {
+                let (offset, size) = find(entries, path).ok_or_else(missing)?;
+                (file.try_clone(), offset, size)
+            }
+            Self::Directory(root) => {
+                let file = File::open(root.join(path)).map_err(ArchiveError::Read)?;
+                let size = file.metadata().map_err(ArchiveError::Read)?.len();
+                (Ok(file), 0, size)
+            }
+        };
+        Ok(Section {
+            file: file.map_err(ArchiveError::Read)?,
+            start,
+            offset: start,
+            end: start + size,
+        })
     }
 
     /// Reads a document of at most 4 MiB.
@@ -198,13 +221,28 @@ fn find(entries: &HashMap<String, Entry>, path: &str) -> Option<(u64, u64)> {
 }
 
 /// A part of a file, read without moving the file's own position.
-struct Section<'a> {
-    file: &'a File,
+#[derive(Debug)]
+pub struct Section {
+    file: File,
+    start: u64,
     offset: u64,
     end: u64,
 }
 
-impl Read for Section<'_> {
+impl Seek for Section {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => self.start.checked_add(offset),
+            SeekFrom::Current(offset) => self.offset.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.end.checked_add_signed(offset),
+        };
+        let target = target.filter(|target| (self.start..=self.end).contains(target));
+        self.offset = target.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(self.offset - self.start)
+    }
+}
+
+impl Read for Section {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let length = buffer.len().min(rest);

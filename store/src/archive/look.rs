@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mica_oci::{Compression, Platform, Verified};
 
-use super::contents::{Contents, is_layout, read_start, sniff};
+use super::contents::{Contents, Section, is_layout, read_start, sniff};
 use super::load::candidates;
 use super::{ArchiveError, ArchivedImage};
 use crate::blobs::copy;
@@ -69,6 +69,24 @@ impl Archive {
     ) -> Result<impl Read + Send + use<'_>, ArchiveError> {
         let (_, blob) = self.contents.open(&image.layer_paths[index])?;
         Ok(Verified::new(blob, &image.manifest.value().layers[index]))
+    }
+
+    /// Opens a layer that is stored as a plain tar stream, so that a reader may pass over content;
+    /// `None` for a compressed one. Nothing is checked against the manifest.
+    ///
+    /// # Panics
+    /// When the image has no such layer.
+    pub fn plain_layer(
+        &self,
+        image: &ArchivedImage,
+        index: usize,
+    ) -> Result<Option<Section>, ArchiveError> {
+        let mut section = self.contents.section(&image.layer_paths[index])?;
+        let mut start = [0; 512];
+        let count = read_start(&mut section, &mut start).map_err(ArchiveError::Read)?;
+        section.rewind().map_err(ArchiveError::Read)?;
+        let is_tar = count == start.len() && start[257..262] == *b"ustar";
+        Ok(is_tar.then_some(section))
     }
 }
 

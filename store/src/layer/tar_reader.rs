@@ -3,7 +3,7 @@
 //! Takes what `ustar`, PAX and GNU tar write: long names and links, large and negative numbers,
 //! sub-second times, extended attributes, and sparse files of all four formats.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 
 use super::error::TarError;
 use super::header::{self, BLOCK, Header};
@@ -55,6 +55,20 @@ pub struct TarReader<R> {
     /// Bytes of the current entry that were not read yet, and the padding after them.
     left: u64,
     padding: u64,
+}
+
+impl<R: Read + Seek> TarReader<BufReader<R>> {
+    /// Passes over what is left of the current file's content without reading it.
+    pub fn seek_over(&mut self) -> Result<(), TarError> {
+        let Some(over) = self.left.checked_sub(1) else {
+            return Ok(());
+        };
+        let over = i64::try_from(over).map_err(|_| TarError::Truncated)?;
+        self.input.seek_relative(over)?;
+        self.left = 1;
+        // The last byte is read: only that tells whether it is there.
+        self.read_data(&mut [0]).map(drop)
+    }
 }
 
 impl<R: BufRead> TarReader<R> {
