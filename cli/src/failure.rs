@@ -96,6 +96,14 @@ pub(crate) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    /// A server has nothing at an address.
+    #[error("cannot download {url}: the server answered {status}")]
+    Download {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
     /// A document cannot be read from where it is.
     #[error("cannot read {digest}")]
     Read {

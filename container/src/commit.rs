@@ -90,9 +90,22 @@ impl Containers {
     /// Copies the read-write layer, with the container's processes frozen meanwhile.
     fn copy_files(&self, id: &ContainerId, options: &CommitOptions) -> Result<Layer, Error> {
         let snapshot = self.store().open_snapshot(id.as_str())?;
-        let pauses = !options.no_pause && self.state(id)?.status == Status::Running;
-        let paused = pauses && self.pause(id).is_ok();
-        let copied = self.store().copy_layer(snapshot.upper());
+        let copy = || Ok(self.store().copy_layer(snapshot.upper())?);
+        match options.no_pause {
+            true => copy(),
+            false => self.while_paused(id, copy),
+        }
+    }
+
+    /// Does something while a container's processes, if it has any, are frozen.
+    pub(crate) fn while_paused<T>(
+        &self,
+        id: &ContainerId,
+        action: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let is_running = self.state(id)?.status == Status::Running;
+        let paused = is_running && self.pause(id).is_ok();
+        let done = action();
         if paused {
             match self.unpause(id) {
                 // It was killed meanwhile.
@@ -100,7 +113,7 @@ impl Containers {
                 Err(error) => return Err(error),
             }
         }
-        Ok(copied?)
+        done
     }
 
     fn base_image(&self, record: &ContainerRecord) -> Result<Image, Error> {

@@ -34,6 +34,7 @@ mod error;
 mod etc_files;
 mod exec;
 mod exec_detached;
+mod export;
 mod id;
 mod inspect;
 mod listing;

@@ -26,7 +26,7 @@ pub use init::{InitEntry, InitKind};
 use crate::error::At;
 use crate::layers::root_metadata;
 use crate::temporary::{Trash, random_name};
-use crate::{Layer, LayerId, Stack, Store, StoreError};
+use crate::{Layer, LayerId, Rewrite, Stack, Store, StoreError, View};
 
 /// The version of `snapshot.json` that is read and written.
 const VERSION: u32 = 1;
@@ -119,6 +119,13 @@ impl ActiveSnapshot {
                 volatile: durability == Durability::Volatile,
             }),
         }
+    }
+
+    /// Writes what the mount shows as a tar stream, whether it is mounted or not.
+    pub fn write_tree(&self, rewrite: Rewrite, out: impl io::Write) -> Result<(), StoreError> {
+        let mut directories = vec![self.upper.clone(), self.directory.join("init")];
+        directories.extend(self.parents().lower_directories());
+        View::of_directories(&directories)?.write_tree(rewrite, out)
     }
 
     /// Tells whether nothing was written.

@@ -4,6 +4,7 @@
 //! nothing visible but complete blobs and layers, and the next one goes on from there.
 
 mod contracts;
+mod following;
 mod graph;
 mod join;
 mod partial;
@@ -14,6 +15,8 @@ mod streams;
 use std::io;
 
 use mica_oci::{ContractError, Descriptor, DiffId, Digest, Fetch};
+
+use following::Growth;
 
 use crate::{Image, Store, StoreError};
 
@@ -172,7 +175,7 @@ pub async fn fetch_blob<S: Fetch>(
     source: &S,
     descriptor: &Descriptor,
 ) -> Result<Outcome, TransferError> {
-    contracts::receive_from(store, source, descriptor, |_| ()).await
+    contracts::receive_from(store, source, descriptor, Growth::default(), |_| ()).await
 }
 
 /// Runs what blocks where it may.

@@ -13,13 +13,7 @@ const CHUNK: usize = 256 << 10;
 impl Stack {
     /// Writes the merged tree of all layers as a tar stream.
     pub fn write_tree(&self, rewrite: Rewrite, out: impl Write) -> Result<(), StoreError> {
-        let view = self.view()?;
-        let tree = Tree {
-            folder: "",
-            root: view.merged_root(),
-            rewrite,
-        };
-        Ok(write_trees(&[tree], out)?)
+        self.view()?.write_tree(rewrite, out)
     }
 
     /// Writes the merged tree of all layers into a directory, which is made where it is missing.
@@ -64,6 +58,16 @@ pub fn concatenate_trees(
 }
 
 impl View {
+    /// Writes the merged tree as a tar stream.
+    pub(crate) fn write_tree(&self, rewrite: Rewrite, out: impl Write) -> Result<(), StoreError> {
+        let tree = Tree {
+            folder: "",
+            root: self.merged_root(),
+            rewrite,
+        };
+        Ok(write_trees(&[tree], out)?)
+    }
+
     /// Lists the paths of all that is no directory, for trees that must not overlap.
     pub fn file_paths(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut paths = Vec::new();

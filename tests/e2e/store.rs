@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, needs, run};
+use mica_tests::{Machine, Outcome, Page, WebServer, needs, run};
 
 /// A machine with two small images that share a layer.
 fn small() -> Machine {
@@ -266,6 +266,97 @@ pub(crate) fn importing() -> Outcome {
     machine
         .mica_with_input(["import", "-"], &bytes[..bytes.len() / 2])
         .fails(1, &[]);
+    let pages = [
+        ("/tree.tar.gz", Page::new(bytes.clone())),
+        ("/half", Page::new(&bytes[..bytes.len() / 2])),
+    ];
+    let server = WebServer::start(pages);
+    let fetched = machine.ok(["import", &server.url("/tree.tar.gz"), "fetched:1"]);
+    assert_eq!(
+        machine.ok(["inspect", "-f", "{{.Id}}", "fetched:1"]),
+        fetched
+    );
+    let history = machine.ok(["history", "--format", "{{.Comment}}", "fetched:1"]);
+    assert_eq!(
+        history,
+        format!("Imported from {}", server.url("/tree.tar.gz"))
+    );
+    let half = machine.mica(["import", &server.url("/half"), "half:1"]);
+    half.fails(1, &[]);
+    let missing = machine.mica(["import", &server.url("/missing"), "missing:1"]);
+    missing.fails(1, &["/missing: the server answered 404"]);
+    assert!(
+        !machine.ok(["images"]).contains("half"),
+        "nothing half is named"
+    );
     machine.ok(["system", "check", "--full"]);
+    Ok(())
+}
+
+/// The whole tree of a container: of its image, of the tool, and its own; what is mounted is not.
+pub(crate) fn exporting() -> Outcome {
+    needs(&["tar"])?;
+    let machine = Machine::with_busybox();
+    let script = "rm /bin/ls; echo mine > /f; ln /f /g; chown 5:6 /f; echo no > /vol/x";
+    let run_it = [
+        "run",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "-v",
+        "/vol",
+        "busybox",
+        "sh",
+        "-c",
+    ];
+    machine.ok(run_it.into_iter().chain([script]));
+    let archive = machine.path("box.tar");
+    machine.ok(["export", "-o", text(&archive), "box"]);
+    let out = machine.path("out");
+    fs::create_dir(&out).expect("the directory is ours");
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(&out)
+        .arg("-xpf")
+        .arg(&archive))
+    .ok();
+    assert!(out.join("bin/sh").exists() && !out.join("bin/ls").exists());
+    let file = fs::metadata(out.join("f")).expect("it was exported");
+    assert_eq!((file.uid(), file.gid(), file.nlink()), (5, 6, 2));
+    assert_eq!(
+        fs::read_dir(out.join("vol"))
+            .expect("the mount point is there")
+            .count(),
+        0
+    );
+    assert!(
+        out.join("etc/hosts").exists(),
+        "what the tool puts in is there"
+    );
+    let piped = machine.ok(["export", "box"]);
+    assert!(
+        piped.len() > 100_000,
+        "the archive comes on standard output"
+    );
+    machine.ok(["import", text(&archive), "again:1"]);
+    let shown = machine.ok(["run", "--rm", "--network", "none", "again:1", "cat", "/g"]);
+    assert_eq!(shown, "mine");
+    machine.ok([
+        "run",
+        "-d",
+        "--name",
+        "runs",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let from_running = machine.path("runs.tar");
+    machine.ok(["export", "-o", text(&from_running), "runs"]);
+    let state = machine.ok(["inspect", "-f", "{{.State.Status}}", "runs"]);
+    assert_eq!(state, "running", "it goes on");
+    machine.mica(["export", "nobody"]).fails(1, &["nobody"]);
     Ok(())
 }

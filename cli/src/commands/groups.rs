@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::inspect::{self, Kind};
 use super::{
     attach, build, builder_du, builder_prune, builds, check, commit, cp, create, df, diff, exec,
-    history, image_mount, images, import, info, load, logs, pause, port, prune, ps, pull, push,
-    rename, rm, rmi, run, save, start, stats, stop, tag, top, unpack, wait,
+    export, history, image_mount, images, import, info, load, logs, pause, port, prune, ps, pull,
+    push, rename, rm, rmi, run, save, start, stats, stop, tag, top, unpack, wait,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -72,6 +72,7 @@ pub(crate) enum ContainerCommand {
     Create(Box<create::CreateArgs>),
     Diff(diff::DiffArgs),
     Exec(exec::ExecArgs),
+    Export(export::ExportArgs),
     /// Display detailed information on one or more containers
     Inspect(inspect::InspectArgs),
     Kill(stop::KillArgs),
@@ -156,6 +157,7 @@ impl ContainerCommand {
             Self::Create(args) => create::run(args, session),
             Self::Diff(args) => diff::run(args, session),
             Self::Exec(args) => exec::run(args, session),
+            Self::Export(args) => export::run(args, session),
             Self::Inspect(args) => inspect::run(args, Some(Kind::Container), session),
             Self::Kill(args) => stop::kill(args, session),
             Self::Logs(args) => logs::run(args, session),

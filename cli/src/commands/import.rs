@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
 
 use clap::Args;
 use jiff::Timestamp;
 use mica_oci::{History, ImageConfig, Platform, Reference};
+use mica_registry_client::{FileMethod, FileRequest, RegistryError};
+use mica_store::{Image, Store};
 
 use crate::container::changes::parse_change;
 use crate::exit::Exit;
@@ -25,8 +28,8 @@ pub(crate) struct ImportArgs {
     /// Set platform if server is multi-platform capable
     #[arg(long)]
     platform: Option<String>,
-    /// A tar archive, plain or compressed; `-` reads it from STDIN
-    #[arg(value_name = "FILE|-")]
+    /// A tar archive, plain or compressed, or its address (http, https); `-` reads it from STDIN
+    #[arg(value_name = "FILE|URL|-")]
     source: String,
     /// The new image's name
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -39,7 +42,13 @@ pub(crate) fn run(args: &ImportArgs, session: &Session) -> Outcome {
     let config = config(args, platform)?;
     let store = session.store()?;
     let _held = store.hold()?;
-    let image = store.import(open(&args.source)?, config)?;
+    let is_address = ["http://", "https://"]
+        .iter()
+        .any(|scheme| args.source.starts_with(scheme));
+    let image = match is_address {
+        true => download(&args.source, &store, config, session)?,
+        false => store.import(open(&args.source)?, config)?,
+    };
     match &args.reference {
         Some(reference) => store.tag_image(&image.target, reference)?,
         None => store.keep_untagged(&image.target)?,
@@ -64,6 +73,44 @@ fn config(args: &ImportArgs, platform: Option<Platform>) -> Result<ImageConfig, 
         ..History::default()
     });
     Ok(config)
+}
+
+/// Imports an archive while it comes.
+fn download(
+    url: &str,
+    store: &Store,
+    config: ImageConfig,
+    session: &Session,
+) -> Result<Image, Failure> {
+    let registry = session.registry()?;
+    let request = FileRequest {
+        url,
+        method: FileMethod::Get,
+        etag: None,
+        modified_since: None,
+        authorization: None,
+    };
+    let (reader, mut writer) = io::pipe()?;
+    let (answer, imported) = thread::scope(|scope| {
+        let importing = scope.spawn(move || store.import(reader, config));
+        let answer = session.block_on(registry.file(&request, &mut writer));
+        drop(writer);
+        let imported = importing.join();
+        (
+            answer,
+            imported.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    match answer? {
+        // Whoever reads gave up first, and says why.
+        Err(RegistryError::Keep { .. }) => Ok(imported?),
+        Err(error) => Err(error.into()),
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(imported?),
+        Ok(answer) => {
+            let (url, status) = (url.to_owned(), answer.status);
+            Err(CliError::Download { url, status }.into())
+        }
+    }
 }
 
 fn open(source: &str) -> Result<Box<dyn Read>, Failure> {

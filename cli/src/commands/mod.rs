@@ -21,6 +21,7 @@ mod diff;
 mod du;
 mod exec;
 mod explore;
+mod export;
 mod extract;
 mod file_history;
 mod filter;

@@ -10,10 +10,10 @@ use super::manifest::ManifestCommand;
 use super::volume::VolumeCommand;
 use super::{
     artifact, attach, build, builds, cat, commit, completion, copy, cp, create, diff, du, exec,
-    explore, extract, file_history, find, history, images, import, info, inspect, layers, load,
-    login, logout, logs, ls, manifest, pause, port, ps, pull, push, rename, report, rm, rmi, run,
-    save, sbom, search, secrets, serve, shell, start, stats, stop, sync, tag, tags, top, version,
-    volume, wait, waste, why,
+    explore, export, extract, file_history, find, history, images, import, info, inspect, layers,
+    load, login, logout, logs, ls, manifest, pause, port, ps, pull, push, rename, report, rm, rmi,
+    run, save, sbom, search, secrets, serve, shell, start, stats, stop, sync, tag, tags, top,
+    version, volume, wait, waste, why,
 };
 use crate::failure::Outcome;
 use crate::session::Session;
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Du(du::DuArgs),
     /// Explore an image in the terminal
     Explore(explore::ExploreArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(export::ExportArgs),
     /// Copy files or directories of an image to the local filesystem
     Extract(extract::ExtractArgs),
     /// Show each layer that touched a file of an image
@@ -212,6 +214,7 @@ impl Command {
             Self::Diff(args) => diff::run(args, session),
             Self::Du(args) => du::run(args, session),
             Self::Explore(args) => explore::run(args, session),
+            Self::Export(args) => export::run(args, session),
             Self::Extract(args) => extract::run(args, session),
             Self::FileHistory(args) => file_history::run(args, session),
             Self::Find(args) => find::run(args, session),

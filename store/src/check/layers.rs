@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use mica_oci::{ChainId, Descriptor, Document, ImageConfig, Index, Manifest};
+use mica_oci::{ChainId, Descriptor, Document, ImageConfig, Index, Manifest, Verified};
 
 use super::{Broken, Depth, Problem, Report};
 use crate::durable::names_or_none;
@@ -92,7 +92,8 @@ impl Store {
         source: &Descriptor,
     ) -> Result<mica_oci::DiffId, StoreError> {
         let parent = self.parents(layer)?;
-        let (writer, _) = self.unpack_beside(&parent, source, self.open_blob(&source.digest)?)?;
+        let blob = Verified::new(self.open_blob(&source.digest)?, source);
+        let (writer, _) = self.unpack_beside(&parent, source, blob)?;
         let copy = Layer {
             path: writer.path().to_owned(),
             ..layer.clone()

@@ -36,12 +36,25 @@ impl Store {
         descriptor: &Descriptor,
         blob: impl Read,
     ) -> Result<Layer, StoreError> {
+        let verified = Verified::new(blob, descriptor);
+        self.apply_verified(parent, diff_id, descriptor, verified)
+    }
+
+    /// As [`apply_layer`](Self::apply_layer), with a reader that fails at its end unless the blob
+    /// is the one described.
+    pub(crate) fn apply_verified(
+        &self,
+        parent: &Stack,
+        diff_id: &DiffId,
+        descriptor: &Descriptor,
+        verified: impl Read,
+    ) -> Result<Layer, StoreError> {
         let below = chain_of(parent)?;
         if let Some(known) = self.layer(&ChainId::extend(below.as_ref(), diff_id))? {
             return Ok(known);
         }
         self.check_unpacks(descriptor)?;
-        let (writer, description) = self.unpack_beside(parent, descriptor, blob)?;
+        let (writer, description) = self.unpack_beside(parent, descriptor, verified)?;
         if description.diff_id != *diff_id {
             return Err(StoreError::DiffId {
                 digest: descriptor.digest.clone(),
@@ -52,17 +65,17 @@ impl Store {
         self.register(below.as_ref(), writer.commit()?, &description)
     }
 
-    /// Unpacks a layer's blob on top of a stack, and leaves it at that.
+    /// Unpacks a layer's blob on top of a stack, and leaves it at that. The reader fails at its end
+    /// unless the blob is the one described.
     pub(crate) fn unpack_beside(
         &self,
         parent: &Stack,
         descriptor: &Descriptor,
-        blob: impl Read,
+        verified: impl Read,
     ) -> Result<(LayerWriter, LayerDescription), StoreError> {
         let view = parent.view()?;
         let writer = self.new_layer_on(&view)?;
-        let blob = Verified::new(blob, descriptor);
-        let description = unpack(&writer, &view, blob, self.limits());
+        let description = unpack(&writer, &view, verified, self.limits());
         let description = description.map_err(|source| StoreError::Unpack {
             digest: descriptor.digest.clone(),
             source: Box::new(source),

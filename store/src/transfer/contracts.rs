@@ -10,6 +10,7 @@ use mica_oci::{
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
+use super::following::Growth;
 use super::streams::{channel, feed, produce};
 use super::{Outcome, TransferError, blocking};
 use crate::error::At;
@@ -151,10 +152,11 @@ pub(super) async fn receive_from<S: Fetch>(
     store: &Store,
     source: &S,
     descriptor: &Descriptor,
+    growth: Growth,
     mut progress: impl FnMut(u64),
 ) -> Result<Outcome, TransferError> {
     let (owned, wanted) = (store.clone(), descriptor.clone());
-    let begun = blocking(move || owned.begin_partial(&wanted)).await?;
+    let begun = blocking(move || owned.begin_partial(&wanted, growth)).await?;
     let Some(mut partial) = begun else {
         return Ok(Outcome::AlreadyThere);
     };

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use mica_oci::{Descriptor, Hasher, VerifyError};
 use rustix::fs::FlockOperation;
 
+use super::following::Growth;
 use crate::error::At;
 use crate::temporary::{PARTIAL, is_same};
 use crate::{Store, StoreError};
@@ -30,6 +31,7 @@ pub(super) struct Partial {
     offset: u64,
     /// More came than the descriptor says.
     is_too_long: bool,
+    growth: Growth,
 }
 
 /// Content that was not what its descriptor says; the partial can be filled anew.
@@ -44,11 +46,13 @@ impl Store {
     pub(super) fn begin_partial(
         &self,
         descriptor: &Descriptor,
+        growth: Growth,
     ) -> Result<Option<Partial>, StoreError> {
         let name = format!("{PARTIAL}{}", descriptor.digest.hex());
         let path = self.directory("tmp").join(name);
         loop {
             if self.has_blob(&descriptor.digest) {
+                growth.verified();
                 return Ok(None);
             }
             let mut options = OpenOptions::new();
@@ -65,8 +69,11 @@ impl Store {
                     hasher: Hasher::new(),
                     offset: 0,
                     is_too_long: false,
+                    growth,
                 };
                 partial.read_back()?;
+                let file = partial.file.try_clone().at("open", &partial.path)?;
+                partial.growth.opened(file, partial.offset);
                 return Ok(Some(partial));
             }
         }
@@ -97,13 +104,17 @@ impl Partial {
             self.file.write_all(bytes).at("write", &self.path)?;
             self.hasher.update(bytes);
             self.offset += count as u64;
+            self.growth.grown(self.offset);
         }
     }
 
     /// Checks the whole, syncs it and gives it its place.
     pub(super) fn finish(self) -> Result<(), Box<Mismatch>> {
         match self.check().and_then(|()| self.persist()) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.growth.verified();
+                Ok(())
+            }
             Err(error) => Err(Box::new(Mismatch {
                 partial: self,
                 error,
@@ -113,6 +124,7 @@ impl Partial {
 
     /// Forgets what is here.
     pub(super) fn restart(&mut self) -> Result<(), StoreError> {
+        self.growth.void();
         self.file.set_len(0).at("truncate", &self.path)?;
         self.file.rewind().at("rewind", &self.path)?;
         self.hasher = Hasher::new();
@@ -158,7 +170,7 @@ impl Partial {
 
     fn persist(&self) -> Result<(), StoreError> {
         self.file.sync_all().at("sync", &self.path)?;
-        let place = self.store.blob_path(&self.descriptor.digest);
+        let place = self.store.own_blob_path(&self.descriptor.digest);
         fs::rename(&self.path, &place).at("rename to", &place)
     }
 

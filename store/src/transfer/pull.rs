@@ -1,9 +1,12 @@
 //! Pull: resolve, choose the platform, fetch and unpack, tag.
 //!
 //! ```text
-//! download │ layer 1 ─┬─ layer 2 ─┬─ layer 3 ─┬─ …     three at a time, verified into blobs/
-//! unpack   │          └─ layer 1 ─┴─ layer 2 ─┴─ …     in order: each needs its parent
+//! download │ layer 1 ═══╗ layer 2 ═══ layer 3 ═══ …     three at a time, verified into blobs/
+//! unpack   │  layer 1 ══╩═ layer 2 ══ layer 3 ══ …      in order: each needs its parent
 //! ```
+//!
+//! A layer is decompressed, hashed and unpacked while it comes: see `following.rs`. It is registered
+//! when all of it is verified. Should it not come in one go it is unpacked from its blob.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,12 +16,15 @@ use mica_oci::{
     ChainId, Descriptor, DiffId, Document, Fetch, ImageConfig, Index, Manifest, Platform,
     Reference, Resolve,
 };
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
 
 use super::contracts::{fetch_document, receive_from};
+use super::following::{Follower, Growth};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::images::choose;
-use crate::{Image, LayerStorage, Stack, Store, StoreError, UseLock};
+use crate::{Image, Layer, LayerStorage, Stack, Store, StoreError, UseLock};
 
 /// Layers that are downloaded at a time: docker's number, and polite to registries.
 const DOWNLOADS: usize = 3;
@@ -38,6 +44,9 @@ struct Downloaded {
     diff_id: DiffId,
     outcome: Outcome,
 }
+
+/// The unpacking of a layer that still comes.
+type Following = JoinHandle<Result<Layer, StoreError>>;
 
 /// Pulls an image into the store: blobs, unpacked layers, name.
 ///
@@ -127,20 +136,37 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
     async fn layers(&self, image: &Image) -> Result<(), TransferError> {
         let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let (sender, downloaded) = mpsc::unbounded_channel();
-        let both = layers.iter().cloned().zip(diff_ids.iter().cloned());
-        let downloads = self.download_all(both.collect(), sender);
-        tokio::try_join!(downloads, self.unpack_all(downloaded))?;
-        Ok(())
+        let (mut coming, mut to_unpack) = (Vec::new(), Vec::new());
+        for (descriptor, diff_id) in layers.iter().zip(diff_ids) {
+            let growth = Growth::default();
+            to_unpack.push((descriptor.clone(), diff_id.clone(), growth.follower()));
+            coming.push((descriptor.clone(), diff_id.clone(), growth));
+        }
+        let stop = Notify::new();
+        let downloads = async {
+            tokio::select! {
+                downloads = self.download_all(coming, sender) => downloads,
+                () = stop.notified() => Ok(()),
+            }
+        };
+        let unpacking = async {
+            let unpacked = self.unpack_all(to_unpack, downloaded).await;
+            stop.notify_one();
+            unpacked
+        };
+        // Neither is dropped: nothing works on in the background after an error.
+        let (downloads, unpacked) = tokio::join!(downloads, unpacking);
+        unpacked.and(downloads)
     }
 
-    /// Downloads in the background of [`unpack_all`](Self::unpack_all); reports in order.
+    /// Downloads while [`unpack_all`](Self::unpack_all) follows; reports in order.
     async fn download_all(
         &self,
-        layers: Vec<(Descriptor, DiffId)>,
+        layers: Vec<(Descriptor, DiffId, Growth)>,
         done: UnboundedSender<Downloaded>,
     ) -> Result<(), TransferError> {
         stream::iter(layers)
-            .map(|(descriptor, diff_id)| self.download(descriptor, diff_id))
+            .map(|(descriptor, diff_id, growth)| self.download(descriptor, diff_id, growth))
             .buffered(DOWNLOADS)
             .try_for_each(|layer| {
                 // Who unpacks is gone only after an error, which ends this as well.
@@ -154,6 +180,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         &self,
         descriptor: Descriptor,
         diff_id: DiffId,
+        growth: Growth,
     ) -> Result<Downloaded, TransferError> {
         let digest = &descriptor.digest;
         let mut outcome = Outcome::AlreadyThere;
@@ -166,7 +193,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
                 let digest = digest.clone();
                 self.progress.event(TransferEvent::Bytes { digest, done });
             };
-            outcome = receive_from(self.store, self.source, &descriptor, told).await?;
+            outcome = receive_from(self.store, self.source, &descriptor, growth, told).await?;
         }
         Ok(Downloaded {
             descriptor,
@@ -177,21 +204,32 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
 
     async fn unpack_all(
         &self,
+        layers: Vec<(Descriptor, DiffId, Follower)>,
         mut downloaded: UnboundedReceiver<Downloaded>,
     ) -> Result<(), TransferError> {
         let (mut stack, mut chain) = (Stack::default(), None);
-        while let Some(mut layer) = downloaded.recv().await {
-            let next = ChainId::extend(chain.as_ref(), &layer.diff_id);
+        for (descriptor, diff_id, follower) in layers {
+            let next = ChainId::extend(chain.as_ref(), &diff_id);
             let known = self.store.layer(&next)?;
-            let unpacked = match known {
-                Some(known) => known,
-                None if self.store.layer_storage() == LayerStorage::Packed => {
-                    self.check_packed(layer).await?;
-                    continue;
+            let unpacks = self.store.layer_storage() == LayerStorage::Unpacked;
+            let following = (known.is_none() && unpacks)
+                .then(|| self.follow(stack.clone(), diff_id, descriptor, follower));
+            let Some(mut layer) = downloaded.recv().await else {
+                // The download failed, and says why; what followed it fails, too.
+                if let Some(following) = following {
+                    let _ = following.await;
                 }
-                None => {
+                return Ok(());
+            };
+            if known.is_none() && !unpacks {
+                self.check_packed(layer).await?;
+                continue;
+            }
+            let unpacked = match (known, following) {
+                (Some(known), _) => known,
+                (None, following) => {
                     layer.outcome = Outcome::Complete;
-                    self.unpack(&stack, &layer).await?
+                    self.unpack(&stack, &layer, following).await?
                 }
             };
             self.progress.event(TransferEvent::Done {
@@ -202,6 +240,21 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             chain = Some(next);
         }
         Ok(())
+    }
+
+    /// Starts to unpack a layer that still comes.
+    fn follow(
+        &self,
+        parent: Stack,
+        diff_id: DiffId,
+        descriptor: Descriptor,
+        follower: Follower,
+    ) -> Following {
+        let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
+        tokio::task::spawn_blocking(move || {
+            let _hold = hold;
+            store.apply_verified(&parent, &diff_id, &descriptor, follower)
+        })
     }
 
     /// Checks what a store keeps that unpacks nothing.
@@ -224,14 +277,21 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         Ok(())
     }
 
+    /// Waits for a layer that was unpacked while it came, and unpacks it from its blob otherwise.
     async fn unpack(
         &self,
         parent: &Stack,
         layer: &Downloaded,
-    ) -> Result<crate::Layer, TransferError> {
+        following: Option<Following>,
+    ) -> Result<Layer, TransferError> {
         self.progress.event(TransferEvent::Unpacking {
             digest: layer.descriptor.digest.clone(),
         });
+        if let Some(following) = following
+            && let Ok(Ok(followed)) = following.await
+        {
+            return Ok(followed);
+        }
         let (store, hold, parent) = (self.store.clone(), Arc::clone(&self.hold), parent.clone());
         let (diff_id, descriptor) = (layer.diff_id.clone(), layer.descriptor.clone());
         let applied = blocking(move || {
