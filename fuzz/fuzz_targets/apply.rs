@@ -6,19 +6,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mica_store::{Limits, Store, apply_onto};
+use mica_store::{Limits, apply_onto, directory_tar};
 
-/// A place of the run's own, and a store to make tar streams with.
-struct Place {
-    directory: tempfile::TempDir,
-    store: Store,
-}
-
-static PLACE: LazyLock<Place> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let store = Store::open(&directory.path().join("store")).expect("the directory is ours");
-    Place { directory, store }
-});
+/// A place of the run's own.
+static PLACE: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a temporary directory can be made"));
 
 /// What the stream is applied over: something to hide, to link to and to go astray by.
 fn lower(root: &Path) {
@@ -31,7 +23,7 @@ fn lower(root: &Path) {
 
 fn tar_of(root: &Path) -> Vec<u8> {
     let mut tar = Vec::new();
-    let made = PLACE.store.directory_tar(root, &mut tar);
+    let made = directory_tar(root, &mut tar);
     made.expect("what was applied can be archived");
     tar
 }
@@ -41,7 +33,7 @@ fuzz_target!(|stream: &[u8]| {
         stream: Some(4 << 20),
         ..Limits::default()
     };
-    let place = tempfile::tempdir_in(PLACE.directory.path()).expect("the directory is ours");
+    let place = tempfile::tempdir_in(PLACE.path()).expect("the directory is ours");
     let (root, again) = (place.path().join("root"), place.path().join("again"));
     for directory in [&root, &again, &place.path().join("outside")] {
         fs::create_dir(directory).expect("the directory is ours");

@@ -10,17 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mica_store::{Limits, Store, apply_onto};
+use mica_store::{Limits, apply_onto, directory_tar};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr,
     lsetxattr, makedev, mknodat, utimensat,
 };
 
-static STORE: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let store = Store::open(&directory.path().join("store")).expect("the directory is ours");
-    (directory, store)
-});
+/// A place of the run's own.
+static PLACE: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a temporary directory can be made"));
 
 /// Choices, as long as there are any.
 struct Choices<'b>(&'b [u8]);
@@ -174,8 +172,7 @@ fn attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let (directory, store) = &*STORE;
-    let place = tempfile::tempdir_in(directory.path()).expect("the directory is ours");
+    let place = tempfile::tempdir_in(PLACE.path()).expect("the directory is ours");
     let (root, again) = (place.path().join("root"), place.path().join("again"));
     for directory in [&root, &again] {
         fs::create_dir(directory).expect("the directory is ours");
@@ -189,12 +186,12 @@ fuzz_target!(|bytes: &[u8]| {
         add(&mut made, &mut choices);
     }
     let (mut tar, mut tar_again) = (Vec::new(), Vec::new());
-    store.directory_tar(&root, &mut tar).expect("any tree can be archived");
+    directory_tar(&root, &mut tar).expect("any tree can be archived");
     apply_onto(&again, &tar[..], &Limits::default()).expect("our own tar is taken");
     let (mut expected, mut found) = (String::new(), String::new());
     list(&root, &mut expected);
     list(&again, &mut found);
     assert_eq!(expected, found, "tree to tar to tree");
-    store.directory_tar(&again, &mut tar_again).expect("any tree can be archived");
+    directory_tar(&again, &mut tar_again).expect("any tree can be archived");
     assert!(tar == tar_again, "the same tree gives the same tar");
 });
