@@ -109,7 +109,9 @@ fn describe(path: &Path, choices: &mut Choices<'_>) -> Option<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).ok()?;
     }
     if path.is_file() && !path.is_symlink() {
-        let name: Vec<u8> = choices.bytes(40).iter().map(|b| if *b == 0 { 1 } else { *b }).collect();
+        // A PAX record has no room for `=` in a name: that is an error of its own.
+        let letter = |byte: &u8| if matches!(byte, 0 | b'=') { 1 } else { *byte };
+        let name: Vec<u8> = choices.bytes(40).iter().map(letter).collect();
         let name = [b"user.", &name[..]].concat();
         if !name.starts_with(b"user.overlay.") {
             let value = choices.bytes(100);
