@@ -150,12 +150,10 @@ fn tls_config(host: &HostTls, roots: &TlsRoots) -> Result<ClientConfig, Registry
     let mut roots = roots.clone();
     roots.extra_pem.push(b'\n');
     roots.extra_pem.extend_from_slice(&host.authorities);
-    let verifier: Arc<dyn ServerCertVerifier> = match host.verification {
-        Verification::Full => Arc::new(LazyVerifier::new(&roots, provider.clone())?),
-        Verification::None => Arc::new(Anybody {
-            provider: provider.clone(),
-        }),
-    };
+    let verifier = Arc::new(match host.verification {
+        Verification::Full => Verifier::trusting(&roots, provider.clone())?,
+        Verification::None => Verifier::anybody(provider.clone()),
+    });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(client_error)?
@@ -185,77 +183,41 @@ fn read_identity(identity: &Identity) -> Result<KeyPair, RegistryError> {
     }
 }
 
-/// Believes anybody: only for hosts that the configuration calls insecure.
+/// Checks the certificates of servers. The usual verifier is made when it is first needed: parsing
+/// some 150 certificates takes milliseconds, and a registry on loopback needs none of them.
 #[derive(Debug)]
-struct Anybody {
+struct Verifier {
+    /// None believes anybody: only for hosts that the configuration calls insecure.
+    roots: Option<TlsRoots>,
     provider: Arc<CryptoProvider>,
+    usual: OnceLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>>,
 }
 
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
-}
-
-/// The usual verifier, made when it is first needed: parsing some 150 certificates takes
-/// milliseconds, and a registry on loopback needs none of them.
-#[derive(Debug)]
-struct LazyVerifier {
-    roots: TlsRoots,
-    provider: Arc<CryptoProvider>,
-    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>>,
-}
-
-impl LazyVerifier {
-    fn new(roots: &TlsRoots, provider: Arc<CryptoProvider>) -> Result<Self, RegistryError> {
+impl Verifier {
+    fn trusting(roots: &TlsRoots, provider: Arc<CryptoProvider>) -> Result<Self, RegistryError> {
         let extra: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&roots.extra_pem).collect();
         let given = !roots.extra_pem.trim_ascii().is_empty();
         match extra {
             Ok(extra) if extra.is_empty() && given => Err(RegistryError::Certificates),
             Err(_) => Err(RegistryError::Certificates),
             Ok(_) => Ok(Self {
-                roots: roots.clone(),
-                provider,
-                verifier: OnceLock::new(),
+                roots: Some(roots.clone()),
+                ..Self::anybody(provider)
             }),
         }
     }
 
-    fn get(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
-        let verifier = self.verifier.get_or_init(|| {
-            let roots = Arc::new(load(&self.roots));
+    fn anybody(provider: Arc<CryptoProvider>) -> Self {
+        Self {
+            roots: None,
+            provider,
+            usual: OnceLock::new(),
+        }
+    }
+
+    fn usual(&self, roots: &TlsRoots) -> Result<&WebPkiServerVerifier, rustls::Error> {
+        let verifier = self.usual.get_or_init(|| {
+            let roots = Arc::new(load(roots));
             WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
                 .build()
                 .map_err(|error| rustls::Error::General(format!("no root certificates: {error}")))
@@ -291,7 +253,7 @@ fn is_trusted(roots: &TlsRoots, certificate: &CertificateDer<'_>) -> bool {
         .any(|known| known.as_ref() == certificate.as_ref())
 }
 
-impl ServerCertVerifier for LazyVerifier {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -300,14 +262,17 @@ impl ServerCertVerifier for LazyVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = self.get()?;
+        let Some(roots) = &self.roots else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verifier = self.usual(roots)?;
         let verified =
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             // A certificate that may sign others is none for a server, but it is what people make
             // for a registry of their own, and they trust that very one.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
-                if is_trusted(&self.roots, end_entity) =>
+                if is_trusted(roots, end_entity) =>
             {
                 let parsed = ParsedCertificate::try_from(end_entity)?;
                 verify_server_name(&parsed, server_name)?;
