@@ -1,17 +1,15 @@
 //! `mica du`.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use mica_inspect::{EntryId, Follow, NodeId, Tree, shown};
 use serde_json::json;
 
-use super::ls::FileFormat;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look;
+use crate::look::{self, FileFormat};
 use crate::printer;
 use crate::session::Session;
 
@@ -30,23 +28,13 @@ pub(crate) struct DuArgs {
     /// Show sizes in bytes
     #[arg(short, long)]
     bytes: bool,
-    /// `json` writes one object a line
-    #[arg(long, value_enum, default_value = "text")]
-    format: FileFormat,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image, and perhaps one of its layers: number (negative from the top) or digest
-    #[arg(value_name = "IMAGE[@LAYER]")]
-    image: String,
-    /// The paths
-    #[arg(default_value = "/", value_name = "PATH")]
-    paths: Vec<OsString>,
+    #[command(flatten)]
+    at: look::FilesArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
     let tree = looked.tree(session)?;
     let is_terminal = session.printer.is_terminal();
     let deepest = if args.summarize {
@@ -55,7 +43,7 @@ pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
         args.max_depth
     };
     let mut out = Vec::new();
-    for path in &args.paths {
+    for path in &args.at.paths {
         let from = looked.image.find(&tree, path.as_bytes(), Follow::All)?;
         let sums = sums(&tree, from);
         let mut rows: Vec<(Vec<u8>, NodeId)> = tree.walk(from).collect();
@@ -71,7 +59,7 @@ pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
         children_first(&mut rows);
         for (path, id) in rows {
             let bytes = sums[&id];
-            if args.format == FileFormat::Json {
+            if args.at.format == FileFormat::Json {
                 let row = json!({ "path": shown(&path), "size": bytes });
                 out.extend(format!("{row}\n").into_bytes());
                 continue;

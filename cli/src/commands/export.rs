@@ -1,13 +1,12 @@
 //! `mica export`.
 
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::save::save_to;
+use super::save::write_archive;
 use crate::exit::Exit;
-use crate::failure::{CliError, Outcome};
+use crate::failure::Outcome;
 use crate::session::Session;
 
 /// Export a container's filesystem as a tar archive
@@ -25,19 +24,8 @@ pub(crate) struct ExportArgs {
 pub(crate) fn run(args: &ExportArgs, session: &Session) -> Outcome {
     let containers = session.containers()?;
     let id = super::find(&containers, &args.container)?;
-    match &args.output {
-        Some(path) => save_to(path, |out| Ok(containers.export(&id, out)?))?,
-        None if session.printer.is_terminal() => {
-            return Err(CliError::NoTerminal(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            )
-            .into());
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            containers.export(&id, &mut out)?;
-            out.flush()?;
-        }
-    }
+    write_archive(args.output.as_deref(), session.printer, |out| {
+        Ok(containers.export(&id, out)?)
+    })?;
     Ok(Exit::Success)
 }

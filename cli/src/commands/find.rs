@@ -1,15 +1,13 @@
 //! `mica find`.
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{Args, ValueEnum};
 use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
 
-use super::ls::FileFormat;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::look::{self, FileRow};
+use crate::look::{self, FileFormat, FileRow};
 use crate::session::Session;
 
 /// Find files of an image, or of one of its layers
@@ -42,18 +40,8 @@ pub(crate) struct FindArgs {
     /// Show type, rights, owner, size and time
     #[arg(short, long)]
     long: bool,
-    /// `json` writes one object a line
-    #[arg(long, value_enum, default_value = "text")]
-    format: FileFormat,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image, and perhaps one of its layers: number (negative from the top) or digest
-    #[arg(value_name = "IMAGE[@LAYER]")]
-    image: String,
-    /// Where to look
-    #[arg(default_value = "/", value_name = "PATH")]
-    paths: Vec<OsString>,
+    #[command(flatten)]
+    at: look::FilesArgs,
 }
 
 /// Types of file, with find's letters.
@@ -122,18 +110,18 @@ impl FindArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
     let tree = looked.tree(session)?;
     let filter = args.filter();
     let is_terminal = session.printer.is_terminal();
     let mut out = Vec::new();
-    for path in &args.paths {
+    for path in &args.at.paths {
         let from = looked.image.find(&tree, path.as_bytes(), Follow::All)?;
         for (path, id) in tree.walk(from) {
             if !filter.fits(&path, tree.data(id)) {
                 continue;
             }
-            if args.format == FileFormat::Json {
+            if args.at.format == FileFormat::Json {
                 FileRow::new(&tree, &path, id).write(&mut out)?;
                 continue;
             }

@@ -1,14 +1,13 @@
 //! `mica ls`.
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mica_inspect::{Follow, Kind, NodeId, Tree};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::look::{self, FileRow};
+use crate::look::{self, FileFormat, FileRow};
 use crate::session::Session;
 
 /// List files of an image, or of one of its layers
@@ -23,32 +22,13 @@ pub(crate) struct LsArgs {
     /// List a directory itself, not what is in it
     #[arg(short, long)]
     directory: bool,
-    /// `json` writes one object a line
-    #[arg(long, value_enum, default_value = "text")]
-    format: FileFormat,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image, and perhaps one of its layers: number (negative from the top) or digest
-    #[arg(value_name = "IMAGE[@LAYER]")]
-    image: String,
-    /// The paths
-    #[arg(default_value = "/", value_name = "PATH")]
-    paths: Vec<OsString>,
-}
-
-/// How files are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FileFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
+    #[command(flatten)]
+    at: look::FilesArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
     let tree = looked.tree(session)?;
     let mut list = List {
         tree: &tree,
@@ -56,7 +36,7 @@ pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
         is_terminal: session.printer.is_terminal(),
         out: Vec::new(),
     };
-    for path in &args.paths {
+    for path in &args.at.paths {
         let path = path.as_bytes();
         // As `ls` does, a link is shown itself unless its directory is asked for.
         let follow = match args.long || args.directory {
@@ -64,7 +44,7 @@ pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
             false => Follow::All,
         };
         let id = looked.image.find(&tree, path, follow)?;
-        list.add(id, args.paths.len() > 1)?;
+        list.add(id, args.at.paths.len() > 1)?;
     }
     session.printer.data(&list.out)?;
     Ok(Exit::Success)
@@ -90,12 +70,12 @@ impl List<'_, '_> {
             return Ok(());
         }
         let path = self.tree.path(id);
-        if has_heading && self.args.format == FileFormat::Text {
+        if has_heading && self.args.at.format == FileFormat::Text {
             self.out.extend(look::text_path(&path, self.is_terminal));
             self.out.extend_from_slice(b":\n");
         }
         for child in self.tree.children(id).collect::<Vec<_>>() {
-            match self.args.format {
+            match self.args.at.format {
                 FileFormat::Json => self.file(&self.tree.path(child), child)?,
                 FileFormat::Text => self.line(&self.tree.node(child).name, child),
             }
@@ -104,7 +84,7 @@ impl List<'_, '_> {
     }
 
     fn file(&mut self, path: &[u8], id: NodeId) -> Result<(), Failure> {
-        if self.args.format == FileFormat::Json {
+        if self.args.at.format == FileFormat::Json {
             return Ok(FileRow::new(self.tree, path, id).write(&mut self.out)?);
         }
         let path = [b"/", path].concat();

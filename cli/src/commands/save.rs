@@ -11,6 +11,7 @@ use mica_store::{ArchiveFormat, ImageSet, Named, Store};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
+use crate::printer::Printer;
 use crate::session::Session;
 
 /// Save one or more images to a tar archive (streamed to STDOUT by default)
@@ -46,22 +47,9 @@ pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
         Format::DockerArchive => ArchiveFormat::Docker,
         Format::OciArchive => ArchiveFormat::Oci,
     };
-    match &args.output {
-        Some(path) => save_to(path, |out| {
-            Ok(mica_store::save(&store, &images, format, out)?)
-        })?,
-        None if session.printer.is_terminal() => {
-            return Err(CliError::NoTerminal(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            )
-            .into());
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            mica_store::save(&store, &images, format, &mut out)?;
-            out.flush()?;
-        }
-    }
+    write_archive(args.output.as_deref(), session.printer, |out| {
+        Ok(mica_store::save(&store, &images, format, out)?)
+    })?;
     Ok(Exit::Success)
 }
 
@@ -78,6 +66,26 @@ fn find(store: &Store, name: &str) -> Result<Named, Failure> {
         set,
         annotations: BTreeMap::new(),
     })
+}
+
+/// Writes an archive to a file or to standard output, which must not be a terminal.
+pub(super) fn write_archive(
+    path: Option<&Path>,
+    printer: Printer,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match path {
+        Some(path) => save_to(path, |out| write(out)),
+        None if printer.is_terminal() => Err(CliError::NoTerminal(
+            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+        )
+        .into()),
+        None => {
+            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+            write(&mut out)?;
+            Ok(out.flush()?)
+        }
+    }
 }
 
 /// Writes a file that appears when it is whole.
