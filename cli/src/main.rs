@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     // A monitor outlives this command: it must not hold a lock of the shell that started it. Where
     // the kernel cannot mark them, they are passed on as before.
     let _ = mica_isolation::keep_inherited_files();
+    mica_isolation::raise_open_files();
     let printer = Printer::new(Environment.colors());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match run(printer, &arguments) {

@@ -49,6 +49,7 @@ impl Containers {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut child = command.spawn().at("start", "/proc/self/exe")?;
+        mica_isolation::lower_open_files(&child);
         std::thread::spawn(move || child.wait());
         drop(command);
         serde_json::to_writer(&stream, &order).map_err(|error| lost(error.into()))?;

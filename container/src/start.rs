@@ -70,6 +70,7 @@ impl Containers {
             .stderr(Stdio::null())
             .spawn();
         let mut child = child.at("start", PROGRAM)?;
+        mica_isolation::lower_open_files(&child);
         // A caller that lives on has no use for its exit status, but should not keep a zombie.
         std::thread::spawn(move || child.wait());
         let lost = |_: io::Error| Error::MonitorLost { id: id.to_string() };

@@ -12,6 +12,7 @@ use crate::attach;
 use crate::cgroup::Cgroup;
 use crate::error::{At, Error, Step};
 use crate::message::{Channel, Reply, Request};
+use crate::open_files::lower_open_files;
 use crate::spec::{Exit, Process, SandboxSpec, Stdio};
 use crate::sys::{self, Reach};
 
@@ -184,6 +185,7 @@ impl Supervisor {
         let (ours, theirs) = Channel::pair().at(Step::StartSupervisor)?;
         let (stdin, command) = supervisor_command(theirs, stdio)?;
         let child = { command }.spawn().at(Step::StartSupervisor)?;
+        lower_open_files(&child);
         let supervisor = Self {
             channel: Some(ours),
             child,

@@ -23,6 +23,7 @@ mod launch;
 mod message;
 mod mounts;
 pub mod network;
+mod open_files;
 mod policy;
 mod probe;
 mod process;
@@ -41,6 +42,7 @@ pub use cgroup::Cgroup;
 pub use error::{Error, Step};
 pub use lane::{Lane, LaneSandbox};
 pub use launch::{ExecTarget, Sandbox, exec, spawn};
+pub use open_files::{lower_open_files, raise_open_files};
 pub use probe::{CgroupReport, HostReport, Obstacle, Rung, RungReport, probe};
 pub use spec::{
     BridgeAttachment, Capabilities, CgroupLimits, CgroupSpec, Exit, ExitStatus, Namespaces,

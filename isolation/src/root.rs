@@ -126,8 +126,14 @@ fn short_name(path: &Path, held: &mut Vec<OwnedFd>) -> Result<PathBuf, Errno> {
     Ok(name)
 }
 
+/// What mount(2) takes of its options, with the zero at their end.
+const PAGE: usize = 4096;
+
 /// Stacks layers through mount(2), for kernels before 6.5. Its options must fit one page: each
 /// layer is named by a descriptor, which leaves room for about 200 layers.
+///
+/// # Errors
+/// `E2BIG` for more.
 fn mount_overlay_by_name(
     lower: &[PathBuf],
     upper: Option<&UpperDirectory>,
@@ -157,6 +163,10 @@ fn mount_overlay_by_name(
     }
     for (name, value) in OVERLAY_OPTIONS {
         options += &format!(",{name}={value}");
+    }
+    if options.len() >= PAGE {
+        // The kernel would cut it off, and complain of something else.
+        return Err(Errno::TOOBIG.into());
     }
     let options = std::ffi::CString::new(options)?;
     Ok(rustix::mount::mount(

@@ -5,7 +5,8 @@
 //!                  work           overlayfs's own
 //!                  root           an empty mount point
 //!                  init           a lower layer of its own, above the stack: what the tool puts
-//!                                 in, and no commit contains
+//!                                 in, and no commit contains; of a stack that is too high, the
+//!                                 topmost layers as well
 //!                  snapshot.json  the stack, by layer and chain
 //!                  lock           locked while a snapshot that lives as long as its maker lives
 //! ```
@@ -25,11 +26,15 @@ pub use init::{InitEntry, InitKind};
 
 use crate::error::At;
 use crate::layers::root_metadata;
+use crate::squash::link_merged;
 use crate::temporary::{Trash, random_name};
 use crate::{Layer, LayerId, Rewrite, Stack, Store, StoreError, View};
 
 /// The version of `snapshot.json` that is read and written.
 const VERSION: u32 = 1;
+
+/// As many lower directories as overlayfs takes (Linux, `fs/overlayfs/ovl_entry.h`, `OVL_MAX_STACK`).
+const MOST_LOWER: usize = 500;
 
 /// How long a snapshot lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub enum SnapshotKind {
     Ephemeral,
     /// Until it is removed; the name is one path component, such as a container's ID.
     Persistent(String),
+    /// As a persistent one, and nothing can be written to it.
+    View(String),
 }
 
 /// Whether what is written to a mount survives a crash of the machine.
@@ -58,6 +65,7 @@ pub struct ActiveSnapshot {
     upper: PathBuf,
     root: PathBuf,
     parents: Vec<Layer>,
+    kind: FileKind,
     lock: Option<File>,
 }
 
@@ -70,11 +78,12 @@ struct SnapshotFile {
     parents: Vec<Parent>,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum FileKind {
     Ephemeral,
     Persistent,
+    View,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,15 +118,26 @@ impl ActiveSnapshot {
 
     /// Returns the mount that shows it. Only one may be there at a time.
     pub fn mount(&self, durability: Durability) -> MountKind {
-        let mut lower = vec![self.directory.join("init")];
-        lower.extend(self.parents().lower_directories());
-        MountKind::Overlay {
-            lower,
-            upper: Some(UpperDirectory {
-                upper: self.upper.clone(),
-                work: self.directory.join("work"),
-                volatile: durability == Durability::Volatile,
-            }),
+        let layers = &self.parents[..self.parents.len() - self.folded()];
+        let mut lower: Vec<PathBuf> = layers.iter().rev().map(|it| it.path.clone()).collect();
+        if self.kind != FileKind::View || self.folded() > 0 {
+            lower.insert(0, self.directory.join("init"));
+        }
+        let upper = (self.kind != FileKind::View).then(|| UpperDirectory {
+            upper: self.upper.clone(),
+            work: self.directory.join("work"),
+            volatile: durability == Durability::Volatile,
+        });
+        MountKind::Overlay { lower, upper }
+    }
+
+    /// Returns how many of the topmost layers are in the Init layer, because overlayfs would not
+    /// take so many.
+    fn folded(&self) -> usize {
+        let beside_init = MOST_LOWER - 1;
+        match (self.kind, self.parents.len()) {
+            (FileKind::View, MOST_LOWER) => 0,
+            (_, parents) => parents.saturating_sub(beside_init),
         }
     }
 
@@ -182,10 +202,11 @@ impl Store {
         let (id, kind) = match kind {
             SnapshotKind::Ephemeral => (random_name(), FileKind::Ephemeral),
             SnapshotKind::Persistent(id) => (id, FileKind::Persistent),
+            SnapshotKind::View(id) => (id, FileKind::View),
         };
-        let mut snapshot = self.snapshot(&id)?;
+        let mut snapshot = self.snapshot(&id, kind)?;
         snapshot.parents = parent.layers.clone();
-        let made = self.make_snapshot(&mut snapshot, kind, init);
+        let made = self.make_snapshot(&mut snapshot, init);
         match made {
             Ok(()) => Ok(snapshot),
             // The directory is somebody else's.
@@ -200,7 +221,6 @@ impl Store {
     fn make_snapshot(
         &self,
         snapshot: &mut ActiveSnapshot,
-        kind: FileKind,
         init: &[InitEntry],
     ) -> Result<(), StoreError> {
         let directory = &snapshot.directory;
@@ -211,7 +231,7 @@ impl Store {
             }
             result => result.at("create", directory)?,
         }
-        if kind == FileKind::Ephemeral {
+        if snapshot.kind == FileKind::Ephemeral {
             snapshot.lock = Some(lock(directory)?);
         }
         let view = snapshot.parents().view()?;
@@ -221,24 +241,27 @@ impl Store {
             fs::create_dir(&path).at("create", &path)?;
             metadata.apply(&path)?;
         }
+        let (below, folded) = snapshot
+            .parents
+            .split_at(snapshot.parents.len() - snapshot.folded());
+        if !folded.is_empty() {
+            let layers = below.to_vec();
+            link_merged(&Stack { layers }.view()?, folded, &directory.join("init"))?;
+        }
         init::write(&directory.join("init"), &view, init)?;
-        self.write_snapshot_file(snapshot, kind)
+        self.write_snapshot_file(snapshot)
     }
 
     /// Written last: without it the snapshot is not there. Not synced: one sync of the store
     /// comes later.
-    fn write_snapshot_file(
-        &self,
-        snapshot: &ActiveSnapshot,
-        kind: FileKind,
-    ) -> Result<(), StoreError> {
+    fn write_snapshot_file(&self, snapshot: &ActiveSnapshot) -> Result<(), StoreError> {
         let parents = snapshot.parents.iter().map(|layer| Parent {
             layer: layer.id.clone(),
             chain: layer.chain.clone(),
         });
         let file = SnapshotFile {
             version: VERSION,
-            kind,
+            kind: snapshot.kind,
             parents: parents.collect(),
         };
         let path = snapshot.directory.join("snapshot.json");
@@ -253,10 +276,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSnapshot`] when there is none of that name.
     pub fn open_snapshot(&self, id: &str) -> Result<ActiveSnapshot, StoreError> {
-        let mut snapshot = self.snapshot(id)?;
+        let mut snapshot = self.snapshot(id, FileKind::Persistent)?;
         let path = snapshot.directory.join("snapshot.json");
         let file = read_snapshot_file(&path)?
             .ok_or_else(|| StoreError::NoSnapshot { id: id.to_owned() })?;
+        snapshot.kind = file.kind;
         for parent in file.parents {
             snapshot.parents.push(self.layer_by_id(parent.layer)?);
         }
@@ -270,14 +294,14 @@ impl Store {
 
     /// Removes a snapshot with all that was written. It is no error when there is none.
     pub fn remove_snapshot(&self, id: &str) -> Result<(), StoreError> {
-        self.discard(&self.snapshot(id)?.directory)
+        self.discard(&self.snapshot(id, FileKind::Persistent)?.directory)
     }
 
-    /// Lists the persistent snapshots.
+    /// Lists the snapshots that stay until they are removed.
     pub fn snapshots(&self) -> Result<Vec<String>, StoreError> {
         let mut ids = Vec::new();
         for (id, file) in self.snapshot_files()? {
-            if file.is_some_and(|file| file.kind == FileKind::Persistent) {
+            if file.is_some_and(|file| file.kind != FileKind::Ephemeral) {
                 ids.push(id);
             }
         }
@@ -308,9 +332,9 @@ impl Store {
     pub(crate) fn abandoned_snapshots(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut abandoned = Vec::new();
         for (id, file) in self.snapshot_files()? {
-            let directory = self.snapshot(&id)?.directory.clone();
-            let persistent = file.is_some_and(|file| file.kind == FileKind::Persistent);
-            if !persistent && !is_locked(&directory) {
+            let directory = self.snapshot(&id, FileKind::Ephemeral)?.directory.clone();
+            let stays = file.is_some_and(|file| file.kind != FileKind::Ephemeral);
+            if !stays && !is_locked(&directory) {
                 abandoned.push(directory);
             }
         }
@@ -330,7 +354,7 @@ impl Store {
         Ok(files)
     }
 
-    fn snapshot(&self, id: &str) -> Result<ActiveSnapshot, StoreError> {
+    fn snapshot(&self, id: &str, kind: FileKind) -> Result<ActiveSnapshot, StoreError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if id.is_empty() || id.starts_with('.') || !id.bytes().all(plain) {
             return Err(StoreError::NoSnapshot { id: id.to_owned() });
@@ -343,6 +367,7 @@ impl Store {
             root: directory.join("root"),
             directory,
             parents: Vec::new(),
+            kind,
             lock: None,
         })
     }

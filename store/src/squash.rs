@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{self as rfs, AtFlags, FileType};
 use rustix::io::Errno;
@@ -15,23 +16,31 @@ use crate::error::At;
 use crate::metadata::without_overlay;
 use crate::sys::{self, Facts};
 use crate::view::{Child, MergedDirectory};
-use crate::{Layer, Stack, Store, StoreError};
+use crate::{Layer, Stack, Store, StoreError, View};
 
 impl Store {
     /// Makes one layer of several, the lowest first, that stand on `below`. Files are not copied:
     /// they get a second name.
     pub fn squash(&self, below: &Stack, layers: &[Layer]) -> Result<Layer, StoreError> {
         let writer = self.new_layer()?;
-        let to = sys::open_root(writer.path()).at("open", writer.path())?;
-        let mut parts = Vec::with_capacity(layers.len());
-        for layer in layers.iter().rev() {
-            parts.push(sys::open_root(&layer.path).at("open", &layer.path)?);
-        }
-        let view = below.view()?;
-        let merged = merge(&parts, Some(view.merged_root()), &to);
-        merged.at("merge layers in", writer.path())?;
+        link_merged(&below.view()?, layers, writer.path())?;
         writer.commit()
     }
+}
+
+/// Fills an empty directory with what `layers`, the lowest first, come to over `below`: directories
+/// of its own, and second names for all else.
+pub(crate) fn link_merged(
+    below: &View,
+    layers: &[Layer],
+    directory: &Path,
+) -> Result<(), StoreError> {
+    let to = sys::open_root(directory).at("open", directory)?;
+    let mut parts = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        parts.push(sys::open_root(&layer.path).at("open", &layer.path)?);
+    }
+    merge(&parts, Some(below.merged_root()), &to).at("merge layers in", directory)
 }
 
 /// What the merged layers have at a name.

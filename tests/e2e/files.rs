@@ -224,7 +224,7 @@ pub(crate) fn of_a_registry() -> Outcome {
     Ok(())
 }
 
-fn archive(machine: &Machine, name: &str, layers: &[PathBuf]) -> Result<String, Skip> {
+pub(crate) fn archive(machine: &Machine, name: &str, layers: &[PathBuf]) -> Result<String, Skip> {
     needs(&["python3"])?;
     let out = machine.path(&format!("{name}.tar"));
     let script = repository().join("tests/make-archive.py");

@@ -39,6 +39,7 @@ mod shell;
 mod shipping;
 mod soak;
 mod sources;
+mod stacks;
 mod store;
 mod structure;
 mod terminal;
@@ -114,6 +115,7 @@ const TESTS: &[Test] = tests! {
         entitlements, devices, names_and_limits, proxies_leave_no_trace;
     crashes: at_every_call;
     soak: eight_at_once;
+    stacks: five_hundred_layers;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
         mounting, importing, exporting;
     round_trips: umoci_and_skopeo, podman, docker;

@@ -13,8 +13,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mica_oci::{Digest, MountKind};
-use mica_store::{SnapshotKind, Store};
+use mica_oci::Digest;
+use mica_store::{Durability, SnapshotKind, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
@@ -65,10 +65,6 @@ pub(crate) fn mount(args: &MountArgs, session: &Session) -> Outcome {
     let _held = store.hold()?;
     let image = store.find(name)?;
     let stack = store.unpack(&image)?;
-    let kind = MountKind::Overlay {
-        lower: stack.lower_directories(),
-        upper: None,
-    };
     if stack.layers.is_empty() {
         let message = format!("{name} has no files");
         return Err(CliError::Arguments { message }.into());
@@ -83,7 +79,8 @@ pub(crate) fn mount(args: &MountArgs, session: &Session) -> Outcome {
         .map_err(|source| failed("resolve", &directory, source))?;
     let id = snapshot_of(&directory);
     release_stale(&store, session, &id, &directory)?;
-    drop(store.prepare(&stack, SnapshotKind::Persistent(id.clone()), &[])?);
+    let snapshot = store.prepare(&stack, SnapshotKind::View(id.clone()), &[])?;
+    let kind = snapshot.mount(Durability::Durable);
     let record = Record {
         image: image.id().clone(),
         reference: name.clone(),
