@@ -4,6 +4,7 @@
 //! unchanged context costs one walk. Content, mode, owner and link target count; times do not.
 
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
@@ -92,7 +93,6 @@ impl Known {
     }
 
     fn write(&self) -> String {
-        use std::fmt::Write;
         let mut text = String::with_capacity(self.0.len() * 120);
         for (identity, sum) in &self.0 {
             let Identity {
@@ -156,11 +156,12 @@ impl StageBuild<'_, '_> {
         let mut hasher = Hasher::new();
         let mut fingerprints = Vec::with_capacity(contents.len());
         let mut content = contents.iter();
+        let mut text = String::new();
         for root in selected {
             field(&mut hasher, b"source");
             for entry in root.entries() {
                 field(&mut hasher, name(root, entry).as_encoded_bytes());
-                let link = self.describe(&mut hasher, source, entry)?;
+                let link = self.describe(&mut hasher, &mut text, source, entry)?;
                 let sum = content.next().expect("there is one for each entry");
                 if let Some(sum) = sum {
                     field(&mut hasher, Digest::of_sum(sum).as_str().as_bytes());
@@ -172,19 +173,20 @@ impl StageBuild<'_, '_> {
         Ok((hasher.finish(), fingerprints))
     }
 
-    /// Adds what counts of a file besides its content; returns the sum of a link's target.
+    /// Adds what counts of a file besides its content; returns the sum of a link's target. `text` is
+    /// a buffer.
     fn describe(
         &self,
         hasher: &mut Hasher,
+        text: &mut String,
         source: &ContextSource,
         entry: &Entry,
     ) -> Result<Option<Sum>, ErrorKind> {
         let owner = owner(source, entry);
-        let facts = format!(
-            "{:?} {:o} {} {}",
-            entry.file_type, entry.mode, owner.0, owner.1
-        );
-        field(hasher, facts.as_bytes());
+        text.clear();
+        let (kind, mode) = (entry.file_type, entry.mode);
+        write!(text, "{kind:?} {mode:o} {} {}", owner.0, owner.1).expect("a string takes all");
+        field(hasher, text.as_bytes());
         if entry.file_type != FileType::Symlink {
             return Ok(None);
         }

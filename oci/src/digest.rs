@@ -47,7 +47,10 @@ impl Digest {
 
     /// Makes the digest of a SHA-256 sum.
     pub fn of_sum(sum: &[u8; 32]) -> Self {
-        Self(format!("{PREFIX}{}", hex::encode(sum)).into())
+        let mut text = [0; 64];
+        hex::encode_to_slice(sum, &mut text).expect("a sum has 64 hexadecimal digits");
+        let text = std::str::from_utf8(&text).expect("digits are ASCII");
+        Self([PREFIX, text].concat().into())
     }
 
     /// Returns the sum: the form for those who keep many.

@@ -29,7 +29,7 @@ pub type Time = (i64, u32);
 pub type Attribute = (OsString, Vec<u8>);
 
 /// The owner, mode and times that a file is given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The permission bits, with set-user-ID, set-group-ID and sticky.
     pub mode: u32,
@@ -200,14 +200,19 @@ pub(crate) fn set_modified(at: impl AsFd, name: &OsStr, time: Time) -> Result<()
 }
 
 /// Finishes an open regular file: owner, attributes, mode, times. Owner and content come before
-/// the attributes, because a change of them drops capabilities.
+/// the attributes, because a change of them drops capabilities. What is right already is left:
+/// each change costs the file system a write of the inode.
 pub(crate) fn finish_file(
     file: impl AsFd,
     facts: &Facts,
     attributes: &[Attribute],
 ) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(facts.uid), Gid::from_raw(facts.gid));
-    fs::fchown(&file, Some(uid), Some(gid))?;
+    let found = Facts::of(&fs::fstat(&file)?);
+    let owned = (found.uid, found.gid) == (facts.uid, facts.gid);
+    if !owned {
+        let (uid, gid) = (Uid::from_raw(facts.uid), Gid::from_raw(facts.gid));
+        fs::fchown(&file, Some(uid), Some(gid))?;
+    }
     for (name, value) in attributes {
         supported(fs::fsetxattr(
             &file,
@@ -216,7 +221,9 @@ pub(crate) fn finish_file(
             XattrFlags::empty(),
         ))?;
     }
-    fs::fchmod(&file, Mode::from_raw_mode(facts.mode))?;
+    if !owned || found.mode != facts.mode {
+        fs::fchmod(&file, Mode::from_raw_mode(facts.mode))?;
+    }
     fs::futimens(file, &timestamps(facts.modified))
 }
 

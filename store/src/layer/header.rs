@@ -90,7 +90,9 @@ impl Header {
     }
 
     fn sum(&self) -> i64 {
-        self.summed().map(i64::from).sum()
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        let spaces = CHECKSUM.len() as i64 * i64::from(b' ');
+        sum(&self.0) - sum(&self.0[CHECKSUM]) + spaces
     }
 
     /// The bytes that count, with the sum's own field as spaces.
@@ -103,10 +105,13 @@ impl Header {
     /// Writes a number in octal; tells whether it fits.
     pub(crate) fn set_number(&mut self, field: Field, value: u64) -> bool {
         let width = field.len() - 1;
-        let digits = format!("{value:0width$o}");
-        let fits = digits.len() == width;
+        let fits = value >> (3 * width) == 0;
         if fits {
-            self.0[field.start..field.start + width].copy_from_slice(digits.as_bytes());
+            let mut rest = value;
+            for digit in self.0[field.start..field.start + width].iter_mut().rev() {
+                *digit = b'0' + (rest & 7) as u8;
+                rest >>= 3;
+            }
         }
         fits
     }
@@ -122,8 +127,10 @@ impl Header {
 
     /// Writes the check sum; to be called last.
     pub(crate) fn seal(&mut self) {
-        let sum = format!("{:06o}\0 ", self.sum());
-        self.0[CHECKSUM].copy_from_slice(sum.as_bytes());
+        let sum = self.sum() as u64;
+        self.0[CHECKSUM].copy_from_slice(b"0000000 ");
+        self.set_number(CHECKSUM.start..CHECKSUM.end - 1, sum);
+        self.0[CHECKSUM.end - 2] = 0;
     }
 }
 

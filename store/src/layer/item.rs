@@ -58,17 +58,16 @@ impl<'a> Item<'a> {
     pub(super) fn encode(&self, facts: Facts) -> Result<(Header, Vec<u8>), FileError> {
         let mut header = Header::new(self.entry_type);
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut record = |fits: bool, key: &str, value: Vec<u8>| {
+        let mut record = |fits: bool, key: &str, value: &dyn Fn() -> Vec<u8>| {
             if !fits {
-                records.push((key.into(), value));
+                records.push((key.into(), value()));
             }
         };
-        record(set_name(&mut header, self.name), "path", self.name.to_vec());
-        record(
-            header.set_text(header::LINK, self.link),
-            "linkpath",
-            self.link.to_vec(),
-        );
+        record(set_name(&mut header, self.name), "path", &|| {
+            self.name.into()
+        });
+        let fits = header.set_text(header::LINK, self.link);
+        record(fits, "linkpath", &|| self.link.into());
         let Facts {
             mode,
             uid,
@@ -82,20 +81,15 @@ impl<'a> Item<'a> {
             (header::SIZE, "size", self.size),
         ];
         for (field, key, value) in numbers {
-            record(
-                header.set_number(field, value),
-                key,
-                value.to_string().into(),
-            );
+            let fits = header.set_number(field, value);
+            record(fits, key, &|| value.to_string().into());
         }
         // Readers that know no PAX get the second before.
         let seconds = u64::try_from(modified.0).ok();
         let fits = seconds.is_some_and(|seconds| header.set_number(header::MODIFIED, seconds));
-        record(
-            fits && modified.1 == 0,
-            "mtime",
-            write_time(modified).into(),
-        );
+        record(fits && modified.1 == 0, "mtime", &|| {
+            write_time(modified).into()
+        });
         header.set_number(header::MAJOR, self.device.0.into());
         header.set_number(header::MINOR, self.device.1.into());
         header.seal();
