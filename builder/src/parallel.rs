@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+/// How many items a thread takes at most at a time.
+const LARGEST_SHARE: usize = 64;
+
 /// Returns what `work` gives for each item, in no order. `start` makes what each thread keeps from
 /// item to item, such as a buffer.
 ///
@@ -13,12 +16,19 @@ pub(crate) fn map<T: Sync, S, R: Send, E: Send>(
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Neighbours go to one thread: files of one directory do not wait for each other's locks. There are
+    // enough shares for all threads to end at about the same time.
+    let share_size = (items.len() / (cores * 8)).clamp(1, LARGEST_SHARE);
+    let shares: Vec<&[T]> = items.chunks(share_size).collect();
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::with_capacity(items.len()));
     let share = || -> Result<(), E> {
         let (mut state, mut own) = (start(), Vec::new());
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            own.push(work(&mut state, item)?);
+        while let Some(items) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for item in *items {
+                own.push(work(&mut state, item)?);
+            }
         }
         found
             .lock()
@@ -27,8 +37,7 @@ pub(crate) fn map<T: Sync, S, R: Send, E: Send>(
         Ok(())
     };
     std::thread::scope(|scope| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads: Vec<_> = (1..cores.min(items.len()))
+        let threads: Vec<_> = (1..cores.min(shares.len()))
             .map(|_| scope.spawn(share))
             .collect();
         let first = share();

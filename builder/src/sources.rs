@@ -7,6 +7,7 @@ use mica_store::{Entry, FileType, Follow};
 
 use crate::context::{ContextSource, Ignore};
 use crate::error::ErrorKind;
+use crate::parallel;
 
 /// What a path may hold of patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,7 @@ impl ContextSource {
                 exclude,
                 root: &root.path,
             };
-            walk.directory(&root, &at, &ParentMatches::default(), &mut below)?;
+            walk.spread(&root, &at, &ParentMatches::default(), &mut below)?;
             if at.verdict == Verdict::Ignored && below.is_empty() {
                 return Ok(Found::Nothing);
             }
@@ -196,6 +197,7 @@ enum Found {
 }
 
 /// What the ignore file says of a path while walking.
+#[derive(Clone)]
 struct Position {
     verdict: Verdict,
     parents: ParentMatches,
@@ -254,7 +256,48 @@ struct Walk<'w> {
     root: &'w Path,
 }
 
+/// Something in a directory, with what the patterns say of it.
+#[derive(Clone)]
+struct Met {
+    entry: Entry,
+    kept: bool,
+    ignored: Position,
+    excluded: ParentMatches,
+}
+
+/// From so many subdirectories on they are walked side by side.
+const WORTH_SPREADING: usize = 8;
+
 impl Walk<'_> {
+    /// Adds what is kept below a directory; the work is spread over the cores.
+    fn spread(
+        &self,
+        directory: &Entry,
+        ignored: &Position,
+        excluded: &ParentMatches,
+        found: &mut Vec<Entry>,
+    ) -> Result<(), ErrorKind> {
+        let met = self.list(directory, ignored, excluded)?;
+        let directories = met.iter().filter(|met| met.entry.is_directory()).count();
+        if directories < WORTH_SPREADING {
+            let each = |met| self.add(met, found, Self::spread);
+            return met.into_iter().try_for_each(each);
+        }
+        let met: Vec<_> = met.into_iter().enumerate().collect();
+        let mut walked = parallel::map(
+            &met,
+            || (),
+            |(), (turn, met)| {
+                let mut found = Vec::new();
+                self.add(met.clone(), &mut found, Self::directory)?;
+                Ok::<_, ErrorKind>((*turn, found))
+            },
+        )?;
+        walked.sort_unstable_by_key(|(turn, _)| *turn);
+        found.extend(walked.into_iter().flat_map(|(_, found)| found));
+        Ok(())
+    }
+
     /// Adds what is kept below a directory.
     fn directory(
         &self,
@@ -263,16 +306,43 @@ impl Walk<'_> {
         excluded: &ParentMatches,
         found: &mut Vec<Entry>,
     ) -> Result<(), ErrorKind> {
-        for entry in self.source.view.read_dir(directory)? {
+        let met = self.list(directory, ignored, excluded)?;
+        let each = |met| self.add(met, found, Self::directory);
+        met.into_iter().try_for_each(each)
+    }
+
+    fn list(
+        &self,
+        directory: &Entry,
+        ignored: &Position,
+        excluded: &ParentMatches,
+    ) -> Result<Vec<Met>, ErrorKind> {
+        let entries = self.source.view.read_dir(directory)?.into_iter();
+        let meet = |entry: Entry| {
             let ignored = ignored.below(self.source.ignore.as_ref(), &entry.path)?;
             let relative = below(self.root, &entry).to_string_lossy();
             let (verdict, excluded) = matcher_verdict(self.exclude, &relative, excluded)?;
-            let kept = [verdict, ignored.verdict] == [Verdict::Kept; 2];
-            if entry.file_type == FileType::Directory {
-                self.subdirectory(entry, &ignored, &excluded, kept, found)?;
-            } else if kept {
-                found.push(entry);
-            }
+            Ok(Met {
+                kept: [verdict, ignored.verdict] == [Verdict::Kept; 2],
+                entry,
+                ignored,
+                excluded,
+            })
+        };
+        entries.map(meet).collect()
+    }
+
+    fn add(
+        &self,
+        met: Met,
+        found: &mut Vec<Entry>,
+        descend: Descend<Self>,
+    ) -> Result<(), ErrorKind> {
+        if met.entry.is_directory() {
+            return self.subdirectory(met, found, descend);
+        }
+        if met.kept {
+            found.push(met.entry);
         }
         Ok(())
     }
@@ -281,27 +351,29 @@ impl Walk<'_> {
     /// it is copied, too, when that is so.
     fn subdirectory(
         &self,
-        entry: Entry,
-        ignored: &Position,
-        excluded: &ParentMatches,
-        kept: bool,
+        met: Met,
         found: &mut Vec<Entry>,
+        descend: Descend<Self>,
     ) -> Result<(), ErrorKind> {
         let ignore = self.source.ignore.as_ref();
         let exceptions = ignore.is_some_and(|ignore| ignore.matcher.has_exclusions())
             || self.exclude.has_exclusions();
-        if !kept && !exceptions {
+        if !met.kept && !exceptions {
             return Ok(());
         }
         let place = found.len();
-        found.push(entry.clone());
-        self.directory(&entry, ignored, excluded, found)?;
-        if !kept && found.len() == place + 1 {
+        found.push(met.entry.clone());
+        descend(self, &met.entry, &met.ignored, &met.excluded, found)?;
+        if !met.kept && found.len() == place + 1 {
             found.pop();
         }
         Ok(())
     }
 }
+
+/// How the content of a directory is added.
+type Descend<W> =
+    fn(&W, &Entry, &Position, &ParentMatches, &mut Vec<Entry>) -> Result<(), ErrorKind>;
 
 /// Tells whether a path is a pattern of Go's `filepath.Match`.
 fn has_wildcard(path: &str) -> bool {
