@@ -334,8 +334,12 @@ impl StageBuild<'_, '_> {
             .mode
             .as_ref()
             .map_or(0o755, |mode| mode.apply(0o755, true));
-        destination.made = Metadata::new(mode, uid, gid);
-        let mut copier = Copier::new(self.engine.store, destination, owner, resolved);
+        destination.made = Metadata {
+            modified: Some(now()),
+            ..Metadata::new(mode, uid, gid)
+        };
+        let mut copier =
+            Copier::new(self.engine.store, destination, owner, resolved).recorded(layer.path())?;
         copier.prepare()?;
         for provenance in &resolved.groups {
             let fetched = self.fetched(provenance)?;
@@ -347,8 +351,11 @@ impl StageBuild<'_, '_> {
                 copier.copy(group, selected)?;
             }
         }
-        copier.finish()?;
-        Ok(layer.commit()?)
+        let description = copier.finish()?;
+        Ok(Layer {
+            description,
+            ..layer.commit()?
+        })
     }
 
     /// WORKDIR: remembers the directory, and makes it where it is missing.
@@ -393,6 +400,12 @@ impl StageBuild<'_, '_> {
             Ok(layer.commit()?)
         })
     }
+}
+
+/// Seconds since 1970 and nanoseconds.
+fn now() -> (i64, u32) {
+    let now = jiff::Timestamp::now().duration_since(jiff::Timestamp::UNIX_EPOCH);
+    (now.as_secs(), now.subsec_nanos().unsigned_abs())
 }
 
 /// What a copy may be put upon. A name of a user is looked up in what lies below, a number is not.

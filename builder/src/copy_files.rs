@@ -3,16 +3,21 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use mica_store::{Entry, FileType, Follow, Metadata, Store};
+use mica_store::{
+    Entry, FileType, Follow, LayerDescription, Metadata, Put, Recorder, SmallFile, Store,
+};
+use rustix::fs::{self as rfs, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::context::{ContextSource, Owners, archive_limits};
 use crate::copy::{Group, Resolved};
 use crate::destination::Destination;
 use crate::error::ErrorKind;
-use crate::mode::Mode;
+use crate::mode;
 use crate::parallel;
 use crate::provenance::Unpack;
 use crate::sources::{Selected, Wildcards};
@@ -24,13 +29,17 @@ pub(crate) struct Copier<'c> {
     owner: Option<(u32, u32)>,
     resolved: &'c Resolved,
     /// The mode to give; absent while an archive's own modes count.
-    mode: Option<Mode>,
+    mode: Option<mode::Mode>,
     /// Where a file with several names was copied to first.
     links: HashMap<(u64, u64), PathBuf>,
+    /// Takes what is put into the layer; absent while nobody asks, or once the layer has to be read.
+    recorder: Option<Recorder>,
 }
 
 /// A regular file to copy.
 struct FileCopy<'e> {
+    /// Its place among those that are copied at the same time.
+    turn: usize,
     entry: &'e Entry,
     /// Its path in the image.
     target: PathBuf,
@@ -38,8 +47,76 @@ struct FileCopy<'e> {
     host: PathBuf,
 }
 
-/// How many files are handed out to the cores at a time.
-const BATCH: usize = 1024;
+/// What is copied at a time, in the order of the layer's tar stream.
+#[derive(Default)]
+struct Batch<'e> {
+    files: Vec<FileCopy<'e>>,
+    order: Vec<Copied>,
+    /// The size of the small ones among the files.
+    bytes: u64,
+}
+
+impl Batch<'_> {
+    fn is_full(&self) -> bool {
+        self.files.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// A part of a batch.
+enum Copied {
+    /// The next of the files.
+    File,
+    /// It is there already.
+    Done(Put),
+}
+
+/// What a thread keeps from file to file.
+struct Worker {
+    buffer: Vec<u8>,
+    /// The directory that the last file went into: the next one mostly goes there, too.
+    directory: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; SMALL],
+            directory: None,
+        }
+    }
+
+    /// Makes a file; what is in its place goes.
+    fn create(&mut self, host: &Path, mode: u32) -> std::io::Result<File> {
+        let parent = host.parent().unwrap_or(host);
+        let directory = match self.directory.take() {
+            Some((path, directory)) if path == parent => directory,
+            _ => rfs::open(
+                parent,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?,
+        };
+        let (_, directory) = self.directory.insert((parent.to_owned(), directory));
+        let name = host.file_name().unwrap_or_default();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        // The mode that it will have, where the umask lets it: then it need not be changed.
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        let create = || rfs::openat(&*directory, name, flags, mode);
+        let created = match create() {
+            Err(Errno::EXIST) => {
+                rfs::unlinkat(&*directory, name, AtFlags::empty())?;
+                create()
+            }
+            created => created,
+        };
+        Ok(created?.into())
+    }
+}
+
+/// How many files, and how many bytes in small ones, are handed out to the cores at a time. What is
+/// small is kept until it is recorded.
+const BATCH: usize = 2048;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// Files up to this size go through memory: one read and one write cost less than what the kernel
 /// does to copy between files.
@@ -60,7 +137,14 @@ impl<'c> Copier<'c> {
             mode: resolved.mode.clone(),
             resolved,
             links: HashMap::new(),
+            recorder: None,
         }
+    }
+
+    /// Learns the layer's description while copying into it; nothing is in it yet.
+    pub(crate) fn recorded(mut self, layer: &Path) -> Result<Self, ErrorKind> {
+        self.recorder = Some(Recorder::start(layer)?);
+        Ok(self)
     }
 
     /// With `--parents`, a destination written as a directory is there even when a pattern matched
@@ -91,7 +175,9 @@ impl<'c> Copier<'c> {
         let name = target
             .file_name()
             .ok_or_else(|| ErrorKind::IsDirectory(target.clone()))?;
-        self.copy_entry(&group.source, &selected.root, &parent.join(name))
+        let mut batch = Batch::default();
+        self.copy_entry(&group.source, &selected.root, parent.join(name), &mut batch)?;
+        self.copy_batch(&group.source, &mut batch)
     }
 
     /// Finds the path that a source is copied to.
@@ -145,76 +231,122 @@ impl<'c> Copier<'c> {
         target: &Path,
     ) -> Result<(), ErrorKind> {
         let target = self.destination.directory(target)?;
-        let mut files = Vec::with_capacity(BATCH);
+        let mut batch = Batch::default();
         for entry in &selected.below {
             let target = target.join(selected.relative(entry));
-            if entry.file_type != FileType::Regular || entry.links > 1 {
-                self.copy_entry(source, entry, &target)?;
-                continue;
-            }
-            let host = self.destination.place(&target)?;
-            files.push(FileCopy {
-                entry,
-                target,
-                host,
-            });
-            if files.len() == BATCH {
-                self.copy_files(source, &files)?;
-                files.clear();
+            self.copy_entry(source, entry, target, &mut batch)?;
+            if batch.is_full() {
+                self.copy_batch(source, &mut batch)?;
             }
         }
-        self.copy_files(source, &files)
+        self.copy_batch(source, &mut batch)
     }
 
-    /// Copies files of one name each on every core.
-    fn copy_files(&self, source: &ContextSource, files: &[FileCopy<'_>]) -> Result<(), ErrorKind> {
-        let buffer = || vec![0; SMALL];
-        let copy = |buffer: &mut Vec<u8>, file: &FileCopy<'_>| self.copy_file(source, file, buffer);
-        parallel::map(files, buffer, copy).map(drop)
+    /// Copies the files of a batch on every core, and empties it.
+    fn copy_batch(
+        &mut self,
+        source: &ContextSource,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), ErrorKind> {
+        let mut copied = parallel::map(&batch.files, Worker::new, |worker, file| {
+            Ok::<_, ErrorKind>((file.turn, self.copy_file(source, file, worker)?))
+        })?;
+        copied.sort_unstable_by_key(|(turn, _)| *turn);
+        let mut copied = copied.into_iter().map(|(_, content)| content);
+        batch.bytes = 0;
+        let mut files = batch.files.drain(..);
+        let puts = batch.order.drain(..).filter_map(|part| match part {
+            Copied::Done(put) => Some(put),
+            Copied::File => {
+                let path = relative(&files.next()?.target);
+                Some(match copied.next()? {
+                    Some(content) => Put::File(path, content),
+                    None => Put::Other(path),
+                })
+            }
+        });
+        if let Some(recorder) = &self.recorder {
+            recorder.put(puts.collect());
+        }
+        Ok(())
     }
 
-    fn copy_entry(
+    /// Returns the directories that had to be made since the last call.
+    fn new_directories(&mut self) -> impl Iterator<Item = Put> {
+        let new = self.destination.take_new().into_iter();
+        new.map(|(path, metadata)| Put::Directory(relative(&path), metadata))
+    }
+
+    /// Copies what is no plain file, and adds a plain file to the batch.
+    fn copy_entry<'e>(
+        &mut self,
+        source: &ContextSource,
+        entry: &'e Entry,
+        target: PathBuf,
+        batch: &mut Batch<'e>,
+    ) -> Result<(), ErrorKind> {
+        batch.order.extend(self.new_directories().map(Copied::Done));
+        if let Some(first) = self.first_name(entry, &target) {
+            // It may still be in the batch.
+            self.copy_batch(source, batch)?;
+            let host = self.destination.clear(&target)?;
+            return fs::hard_link(first, host).map_err(ErrorKind::io("link", &target));
+        }
+        match entry.file_type {
+            FileType::Socket => return Ok(()), // means nothing without the process behind it
+            FileType::Directory => {
+                let metadata = self.metadata(source, entry)?;
+                self.destination.copied_directory(&target, metadata)?;
+            }
+            FileType::Regular => {
+                let host = self.destination.place(&target)?;
+                batch.order.push(Copied::File);
+                if entry.size <= SmallFile::LARGEST as u64 {
+                    batch.bytes += entry.size;
+                }
+                batch.files.push(FileCopy {
+                    turn: batch.files.len(),
+                    entry,
+                    target,
+                    host,
+                });
+            }
+            _ => {
+                self.copy_special(source, entry, &target)?;
+                let put = Put::Other(relative(&target));
+                batch.order.push(Copied::Done(put));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a symbolic link, a device or a named pipe.
+    fn copy_special(
         &mut self,
         source: &ContextSource,
         entry: &Entry,
         target: &Path,
     ) -> Result<(), ErrorKind> {
-        let metadata = self.metadata(source, entry)?;
-        if entry.file_type == FileType::Directory {
-            return self.destination.copied_directory(target, metadata);
-        }
-        if let Some(first) = self.first_name(entry, target) {
-            let host = self.destination.clear(target)?;
-            return fs::hard_link(first, host).map_err(ErrorKind::io("link", target));
-        }
         let host = match entry.file_type {
             FileType::Symlink => self
                 .destination
                 .symlink(&source.view.read_link(entry)?, target)?,
-            FileType::Regular => {
-                let host = self.destination.place(target)?;
-                let file = FileCopy {
-                    entry,
-                    target: target.to_owned(),
-                    host,
-                };
-                return self.copy_files(source, &[file]);
-            }
-            FileType::Socket => return Ok(()),
             _ => {
                 let host = self.destination.clear(target)?;
                 make_node(entry, &host)?;
                 host
             }
         };
-        Ok(metadata.apply(&host)?)
+        Ok(self.metadata(source, entry)?.apply(&host)?)
     }
 
     /// Returns where another name of the same file was copied to.
     fn first_name(&mut self, entry: &Entry, target: &Path) -> Option<PathBuf> {
-        if entry.links < 2 {
+        if entry.links < 2 || entry.is_directory() {
             return None;
         }
+        // What has a second name cannot be told while it has one.
+        self.recorder = None;
         let first = self.links.get(&(entry.device, entry.inode)).cloned();
         if first.is_none() {
             self.links
@@ -223,23 +355,29 @@ impl<'c> Copier<'c> {
         first
     }
 
-    /// Copies a file with its metadata. A small one is read and written at once; the bytes of a
-    /// large one are copied (or cloned) by the kernel.
+    /// Copies a file with its metadata. A small one is read and written at once, and returned for the
+    /// record; the bytes of a large one are copied (or cloned) by the kernel.
     fn copy_file(
         &self,
         source: &ContextSource,
         file: &FileCopy<'_>,
-        buffer: &mut [u8],
-    ) -> Result<(), ErrorKind> {
+        worker: &mut Worker,
+    ) -> Result<Option<SmallFile>, ErrorKind> {
         let target = &file.target;
         let mut from = source.view.open(file.entry)?;
-        let mut to = create(&file.host).map_err(ErrorKind::io("create", target))?;
-        copy_content(&mut from, &mut to, file.entry.size, buffer)
-            .map_err(ErrorKind::io("copy to", target))?;
         let metadata = self.metadata(source, file.entry)?;
+        let created = worker.create(&file.host, metadata.mode);
+        let mut to = created.map_err(ErrorKind::io("create", target))?;
+        let content = copy_content(&mut from, &mut to, file.entry.size, &mut worker.buffer)
+            .map_err(ErrorKind::io("copy to", target))?;
         metadata
             .apply_to_file(&to)
-            .map_err(ErrorKind::io("set the metadata of", target))
+            .map_err(ErrorKind::io("set the metadata of", target))?;
+        match (content, &self.recorder) {
+            (Some(content), Some(_)) => SmallFile::written(&to, content)
+                .map_err(ErrorKind::io("read the metadata of", target)),
+            _ => Ok(None),
+        }
     }
 
     fn metadata(&self, source: &ContextSource, entry: &Entry) -> Result<Metadata, ErrorKind> {
@@ -285,37 +423,37 @@ impl<'c> Copier<'c> {
         Ok(true)
     }
 
-    /// Sets the directories' metadata.
-    pub(crate) fn finish(self) -> Result<(), ErrorKind> {
-        self.destination.finish()
-    }
-}
-
-/// Makes a file; what is in its place goes.
-fn create(host: &Path) -> std::io::Result<File> {
-    match File::create_new(host) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            fs::remove_file(host)?;
-            File::create_new(host)
+    /// Sets the directories' metadata. Returns what is known of the layer when it was recorded.
+    pub(crate) fn finish(mut self) -> Result<Option<LayerDescription>, ErrorKind> {
+        let rest = self.new_directories().collect();
+        if let Some(recorder) = &self.recorder {
+            recorder.put(rest);
         }
-        created => created,
+        self.destination.finish()?;
+        Ok(self.recorder.and_then(Recorder::finish))
     }
 }
 
-fn copy_content(
+/// Returns the content where it went through the buffer as a whole.
+fn copy_content<'b>(
     from: &mut File,
     to: &mut File,
     size: u64,
-    buffer: &mut [u8],
-) -> std::io::Result<()> {
+    buffer: &'b mut [u8],
+) -> std::io::Result<Option<&'b [u8]>> {
     if size <= buffer.len() as u64 {
         let count = from.read(buffer)?;
         to.write_all(&buffer[..count])?;
         if count as u64 == size {
-            return Ok(());
+            return Ok(Some(&buffer[..count]));
         }
     }
-    std::io::copy(from, to).map(drop)
+    std::io::copy(from, to).map(|_| None)
+}
+
+/// A path of the image as the layer has it.
+fn relative(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_owned()
 }
 
 /// Makes a device node or a named pipe like another one.

@@ -26,6 +26,8 @@ pub(crate) struct Destination {
     known: HashMap<PathBuf, Below>,
     /// Metadata to set once nothing more is written into a directory.
     finish: BTreeMap<PathBuf, Metadata>,
+    /// The directories that were made and not asked for yet.
+    new: Vec<PathBuf>,
 }
 
 /// How many symbolic links in a row are followed: as many as Linux does.
@@ -51,6 +53,7 @@ impl Destination {
             made: Metadata::new(0o755, 0, 0),
             known: HashMap::new(),
             finish: BTreeMap::new(),
+            new: Vec::new(),
         })
     }
 
@@ -135,7 +138,17 @@ impl Destination {
         }
         self.known.insert(path.to_owned(), below);
         self.finish.insert(path.to_owned(), metadata);
+        self.new.push(path.to_owned());
         Ok(())
+    }
+
+    /// Returns the directories that were made since the last call, in that order, with what they will
+    /// have in the end as far as that is known now.
+    pub(crate) fn take_new(&mut self) -> Vec<(PathBuf, Metadata)> {
+        let new = std::mem::take(&mut self.new).into_iter();
+        let finish = &self.finish;
+        new.filter_map(|path| Some((path.clone(), finish.get(&path)?.clone())))
+            .collect()
     }
 
     /// Makes or takes over a directory that is copied, with its metadata; its parent is there.

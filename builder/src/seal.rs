@@ -143,7 +143,10 @@ impl Sealing {
 
     fn run(self) -> Result<Sealed, ErrorKind> {
         let start = Instant::now();
-        let description = self.store.describe(&self.layer)?;
+        let description = match self.layer.description.clone() {
+            Some(known) => known,
+            None => self.store.describe_new(&self.layer)?,
+        };
         // Set once: a layer is sealed once.
         let _ = self.hashing.0.set((start, start.elapsed()));
         let parent = self.parent.map(|parent| parent.seal.wait()).transpose()?;

@@ -84,6 +84,6 @@ impl StageBuild<'_, '_> {
         for selected in &group.selected {
             copier.copy(group, selected)?;
         }
-        copier.finish()
+        copier.finish().map(drop)
     }
 }

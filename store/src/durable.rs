@@ -10,9 +10,11 @@
 //! loses power before, the next boot has another ID, and the links of the last one are garbage.
 //! A name is only given to what is durable.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use mica_oci::{ChainId, Descriptor, Document, ImageConfig, Index, Manifest};
 
@@ -38,7 +40,7 @@ impl Store {
     /// `syncfs(2)`, and notes that the layers made before are durable.
     pub fn sync(&self) -> Result<(), StoreError> {
         let pending = self.pending_chains()?;
-        let root = fs::File::open(self.root()).at("open", self.root())?;
+        let root = File::open(self.root()).at("open", self.root())?;
         rustix::fs::syncfs(&root).at("sync", self.root())?;
         for chain in &pending {
             self.promote(chain)?;
@@ -133,6 +135,54 @@ impl Store {
         let names = names_or_none(&directory)?.into_iter();
         let earlier = names.filter(|name| name != self.boot_id());
         Ok(earlier.map(|name| directory.join(name)).collect())
+    }
+}
+
+/// How many bytes are gathered before the disk is asked to take them.
+const WORTH_A_SYNC: u64 = 16 << 20;
+
+/// A stream that is thrown away. What it was read from, files that were just written, goes to the disk
+/// meanwhile, on a thread of its own, so that the [`Store::sync`] at the end finds little to do.
+pub(crate) struct WriteBehind {
+    /// Any file of the file system.
+    on: Arc<File>,
+    waiting: u64,
+    sync: Option<JoinHandle<()>>,
+}
+
+impl WriteBehind {
+    pub(crate) fn new(on: File) -> Self {
+        Self {
+            on: Arc::new(on),
+            waiting: 0,
+            sync: None,
+        }
+    }
+
+    fn start_sync(&mut self) {
+        if self.sync.as_ref().is_some_and(|sync| !sync.is_finished()) {
+            return;
+        }
+        self.waiting = 0;
+        let on = Arc::clone(&self.on);
+        // A failure is met again, and told, by the sync that counts.
+        self.sync = Some(std::thread::spawn(move || {
+            let _ = rustix::fs::syncfs(&*on);
+        }));
+    }
+}
+
+impl Write for WriteBehind {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.waiting += bytes.len() as u64;
+        if self.waiting >= WORTH_A_SYNC {
+            self.start_sync();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ mod onto;
 mod unpack;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use mica_oci::{ChainId, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
+use crate::durable::WriteBehind;
 use crate::error::At;
 use crate::layer::{Rewrite, Written, copy_tree, link_tree, write_tar};
 use crate::temporary::TemporaryDirectory;
@@ -151,7 +152,8 @@ impl LayerWriter {
         &self.path
     }
 
-    /// Gives the layer its place. Its description is made later, by [`Store::describe`].
+    /// Gives the layer its place. Its description is a [`Recorder`](crate::Recorder)'s, or made later,
+    /// by [`Store::describe_new`].
     pub fn commit(self) -> Result<Layer, StoreError> {
         let id = LayerId::random();
         self.directory.persist(&self.store.layer_directory(&id))?;
@@ -170,18 +172,18 @@ fn write_directory(
     out: impl Write,
 ) -> Result<LayerDescription, StoreError> {
     let root = sys::open_root(directory).at("open", directory)?;
-    let Written {
-        diff_id,
-        size,
-        content,
-        entries,
-    } = write_tar(&root, rewrite, out)?;
-    Ok(LayerDescription {
-        diff_id,
-        size,
-        content,
-        entries,
-    })
+    Ok(write_tar(&root, rewrite, out)?.into())
+}
+
+impl From<Written> for LayerDescription {
+    fn from(written: Written) -> Self {
+        Self {
+            diff_id: written.diff_id,
+            size: written.size,
+            content: written.content,
+            entries: written.entries,
+        }
+    }
 }
 
 impl Store {
@@ -351,6 +353,12 @@ impl Store {
     /// Computes what a layer's tar stream is. Reads all of the layer.
     pub fn describe(&self, layer: &Layer) -> Result<LayerDescription, StoreError> {
         self.layer_tar(layer, io::sink())
+    }
+
+    /// As [`describe`](Self::describe), for a layer that was just written: meanwhile it goes to the disk.
+    pub fn describe_new(&self, layer: &Layer) -> Result<LayerDescription, StoreError> {
+        let root = File::open(&layer.path).at("open", &layer.path)?;
+        self.layer_tar(layer, WriteBehind::new(root))
     }
 
     /// Writes a layer's tar stream, the same bytes every time.

@@ -60,8 +60,8 @@ pub use images::{Image, Tagged, choose};
 pub use incoming::Incoming;
 pub use layer::{
     DanglingLinks, Decompressed, EntryError, EntryKind, FileError, LayerError, Limits, Marker,
-    Ownership, PlainTree, Rewrite, SparseMap, TarEntry, TarError, TarReader, Times, apply_onto,
-    encode_header, is_archive,
+    Ownership, PlainTree, Put, Recorder, Rewrite, SmallFile, SparseMap, TarEntry, TarError,
+    TarReader, Times, apply_onto, encode_header, is_archive,
 };
 pub use layers::{
     Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack, directory_tar,

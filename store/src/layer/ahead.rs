@@ -1,9 +1,10 @@
-//! Small files read ahead, on every core, before they are written one after the other.
+//! Reading ahead of what is written: small files on every core, a large one on a thread of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rustix::fs::FileType;
 
@@ -18,8 +19,8 @@ const WORTH_A_THREAD: usize = 16;
 /// The largest file that is read ahead, in bytes: with [`READ_AHEAD`] it bounds the memory.
 const SMALL: usize = 16 << 10;
 
-/// A file that was read whole.
-pub(super) struct SmallFile {
+/// A file whose content is known, and small.
+pub struct SmallFile {
     pub(super) facts: Facts,
     pub(super) attributes: Vec<Attribute>,
     pub(super) content: Vec<u8>,
@@ -52,7 +53,77 @@ pub(super) fn read_ahead(directory: &OwnedFd, names: &[OsString]) -> Vec<Option<
     })
 }
 
+/// What a large file is read in, in bytes, and how many such pieces may wait.
+const PIECE: usize = 512 << 10;
+const WAITING: usize = 2;
+
+/// From this size on, in bytes, a thread that reads ahead is worth its start.
+pub(super) const LARGE: u64 = 4 << 20;
+
+/// Reads `size` bytes of a file, and gives them to `take` piece by piece while the next ones are read.
+/// A file that is shorter gives [`io::ErrorKind::UnexpectedEof`].
+pub(super) fn read_large<E>(
+    file: &File,
+    size: u64,
+    mut take: impl FnMut(io::Result<&[u8]>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (filled, pieces) = sync_channel(WAITING);
+    let (used, buffers) = sync_channel(WAITING + 2);
+    std::thread::scope(|scope| {
+        scope.spawn(move || read_pieces(file, size, &filled, &buffers));
+        for piece in pieces {
+            match piece {
+                Ok(piece) => {
+                    take(Ok(&piece))?;
+                    // One that finds no room is dropped.
+                    let _ = used.try_send(piece);
+                }
+                Err(error) => take(Err(error))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn read_pieces(
+    mut file: &File,
+    size: u64,
+    filled: &SyncSender<io::Result<Vec<u8>>>,
+    buffers: &Receiver<Vec<u8>>,
+) {
+    let mut left = size;
+    while left > 0 {
+        let length = left.min(PIECE as u64);
+        let mut buffer = buffers.try_recv().unwrap_or_default();
+        buffer.resize(length as usize, 0);
+        let piece = file.read_exact(&mut buffer).map(|()| buffer);
+        let last = piece.is_err();
+        // After a failure nobody listens any more.
+        if filled.send(piece).is_err() || last {
+            return;
+        }
+        left -= length;
+    }
+}
+
 impl SmallFile {
+    /// The largest content, in bytes.
+    pub const LARGEST: usize = SMALL;
+
+    /// Takes the metadata of an open file that this content was just written to; `None` for one
+    /// that is larger than [`Self::LARGEST`] or has another size.
+    pub fn written(file: &File, content: &[u8]) -> io::Result<Option<Self>> {
+        let stat = rustix::fs::fstat(file)?;
+        if content.len() > SMALL || stat.st_size as usize != content.len() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            facts: Facts::of(&stat),
+            attributes: archived(sys::attributes_of(file)?),
+            content: content.to_vec(),
+        }))
+    }
+
     fn read(directory: &OwnedFd, name: &OsStr) -> Option<Self> {
         let stat = sys::stat(directory, name).ok()?;
         let small = sys::file_type(&stat) == FileType::RegularFile

@@ -14,7 +14,7 @@ use std::path::Path;
 use mica_oci::{DiffId, Hasher};
 use rustix::fs::{self as rfs, FileType, Stat};
 
-use super::ahead::{READ_AHEAD, SmallFile, read_ahead};
+use super::ahead::{LARGE, READ_AHEAD, SmallFile, read_ahead, read_large};
 use super::error::{Archiving, FileError, LayerError};
 use super::header::BLOCK;
 use super::item::{Item, archived, extension, padding};
@@ -123,7 +123,7 @@ const FOLDER: Facts = Facts {
     modified: (0, 0),
 };
 
-struct Writer<W> {
+pub(super) struct Writer<W> {
     out: Output<W>,
     rewrite: Rewrite,
     /// The first name of each inode that has more than one.
@@ -133,7 +133,7 @@ struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    fn new(rewrite: Rewrite, out: W) -> Self {
+    pub(super) fn new(rewrite: Rewrite, out: W) -> Self {
         Self {
             out: Output::new(out),
             rewrite,
@@ -143,7 +143,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    fn finish(mut self) -> Result<Written, LayerError> {
+    pub(super) fn finish(mut self) -> Result<Written, LayerError> {
         self.out
             .append(&[0; 2 * BLOCK])
             .map_err(LayerError::Write)?;
@@ -224,7 +224,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a file that was read already.
-    fn small_file(&mut self, small: &SmallFile, path: &[u8]) -> Result<(), LayerError> {
+    pub(super) fn small_file(&mut self, small: &SmallFile, path: &[u8]) -> Result<(), LayerError> {
         let mut item = Item::new(path, b'0', small.facts);
         item.size = small.content.len() as u64;
         item.attributes.clone_from(&small.attributes);
@@ -236,7 +236,7 @@ impl<W: Write> Writer<W> {
             .map_err(LayerError::Write)
     }
 
-    fn child(
+    pub(super) fn child(
         &mut self,
         parent: &OwnedFd,
         name: &OsStr,
@@ -339,6 +339,13 @@ impl<W: Write> Writer<W> {
     }
 
     fn file_content(&mut self, mut file: &File, path: &[u8], size: u64) -> Result<(), LayerError> {
+        if size >= LARGE {
+            read_large(file, size, |piece| match piece {
+                Ok(piece) => self.out.pass(piece).map_err(LayerError::Write),
+                Err(error) => Err(at(path, unreadable(error))),
+            })?;
+            return self.out.append(padding(size)).map_err(LayerError::Write);
+        }
         let mut left = size;
         while left > 0 {
             let free = self.out.free().map_err(LayerError::Write)?;
@@ -356,7 +363,7 @@ impl<W: Write> Writer<W> {
         self.out.append(padding(size)).map_err(LayerError::Write)
     }
 
-    fn header(&mut self, item: &Item<'_>) -> Result<(), LayerError> {
+    pub(super) fn header(&mut self, item: &Item<'_>) -> Result<(), LayerError> {
         self.entries += 1;
         let facts = self.rewrite.apply(item.facts);
         let (header, records) = item.encode(facts).map_err(|error| at(item.name, error))?;
@@ -364,6 +371,16 @@ impl<W: Write> Writer<W> {
             self.out.append(part).map_err(LayerError::Write)?;
         }
         Ok(())
+    }
+}
+
+fn unreadable(error: std::io::Error) -> FileError {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => FileError::Changed,
+        _ => FileError::System {
+            action: "read the file",
+            source: error,
+        },
     }
 }
 
@@ -402,6 +419,15 @@ impl<W: Write> Output<W> {
             self.filled += count;
             bytes = &bytes[count..];
         }
+        Ok(())
+    }
+
+    /// Hashes and writes bytes that are too many to be gathered.
+    fn pass(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.flush()?;
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)?;
+        self.size += bytes.len() as u64;
         Ok(())
     }
 

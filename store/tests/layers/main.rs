@@ -3,6 +3,7 @@
 mod hostile;
 mod overlay;
 mod random_trees;
+mod recorded;
 mod round_trip;
 mod snapshots;
 mod tree;
