@@ -5,8 +5,8 @@ use std::thread::Scope;
 use std::time::Instant;
 
 use mica_dockerfile::{Escape, Instruction, InstructionKind, Stage};
-use mica_oci::{Platform, Reference};
-use mica_store::{Image, Layer, Origin};
+use mica_oci::Platform;
+use mica_store::{Layer, Origin};
 
 use crate::cache::Ground;
 use crate::engine::{Engine, StepLayer};
@@ -18,9 +18,8 @@ use crate::flight::Flight;
 use crate::key::CacheKey;
 use crate::narrate::Current;
 use crate::origin::{OriginKey, StepKeys};
-use crate::place::Place;
-use crate::request::{CachePolicy, NamedContext};
-use crate::seal::{BuiltLayer, HashingTime, Seal, Sealed, Sealing};
+use crate::request::CachePolicy;
+use crate::seal::{BuiltLayer, HashingTime, Sealing};
 use crate::state::{StageStart, StageState};
 
 /// One stage being built.
@@ -114,7 +113,7 @@ impl StageBuild<'_, '_> {
         Ok(state)
     }
 
-    fn source(&self) -> &Stage {
+    pub(crate) fn source(&self) -> &Stage {
         &self.engine.dockerfile.stages[self.stage]
     }
 
@@ -124,7 +123,7 @@ impl StageBuild<'_, '_> {
     }
 
     /// `[2/7]`, or `[name 2/7]` where there are several stages.
-    fn prefix(&self, number: usize, total: usize) -> String {
+    pub(crate) fn prefix(&self, number: usize, total: usize) -> String {
         let mut words = Vec::new();
         if self.engine.shared.platforms > 1 {
             // A stage for another platform than the target's is named by its own.
@@ -154,168 +153,11 @@ impl StageBuild<'_, '_> {
         }
     }
 
-    fn base(&self) -> Result<StageState, ErrorKind> {
-        let stage = self.source();
-        let platform = self.platform(stage)?;
-        let name = self.engine.globals.expand(&stage.base, self.escape())?;
-        if name.is_empty() {
-            return Err(ErrorKind::BlankBase(stage.base.clone()));
-        }
-        if let Some(index) = self.engine.base_stage(self.stage, &name) {
-            let mut state = (*self.engine.wait(self.scope, index)?).clone();
-            state.command_is_own = false;
-            return Ok(state);
-        }
-        if let Some(source) = self.engine.open_named(&name)? {
-            let title = format!("{} FROM {name}", self.prefix(1, 1 + self.own_layers(stage)));
-            return self.files_state(&name, &source, &platform, title);
-        }
-        if name == "scratch" {
-            return Ok(StageState::scratch(&platform));
-        }
-        self.image_base(&name, &platform)
-    }
-
-    fn image_base(&self, name: &str, platform: &Platform) -> Result<StageState, ErrorKind> {
-        let stage = self.source();
-        let total = 1 + self.own_layers(stage);
-        let shown = self.shown_image(name);
-        let title = format!("{} FROM {shown}", self.prefix(1, total));
-        let step = self.engine.start_step(title);
-        self.stand(1, total, Some(stage.span), &format!("FROM {name}"));
-        self.current().step = Some(step);
-        let state = self.timed(step, || {
-            let image = self.image(name, platform)?;
-            let mut state = self.image_state(&image)?;
-            state.below = Below::Image(shown, image.target.digest.to_string());
-            self.tell_site(step, &state, None);
-            Ok((state, Outcome::Done))
-        });
-        self.current().step = None;
-        let state = state?;
-        self.engine.note_layer(StepLayer {
-            step,
-            below: None,
-            built: state.layers.last().cloned(),
-            hashing: HashingTime::default(),
-        });
-        Ok(state)
-    }
-
-    fn has_image_base(&self) -> Result<bool, BuildError> {
-        let stage = self.source();
-        let name = self.engine.globals.expand(&stage.base, self.escape());
-        let name = name.map_err(|error| error.at(Some(stage.span)))?;
-        Ok(name != "scratch" && self.engine.base_stage(self.stage, &name).is_none())
-    }
-
-    fn own_layers(&self, stage: &Stage) -> usize {
-        stage
-            .instructions
-            .iter()
-            .filter(|instruction| makes_layer(instruction))
-            .count()
-    }
-
-    fn platform(&self, stage: &Stage) -> Result<Platform, ErrorKind> {
+    pub(crate) fn platform(&self, stage: &Stage) -> Result<Platform, ErrorKind> {
         match &stage.platform {
             None => Ok(self.engine.request.platform.clone()),
             Some(text) => Ok(self.engine.globals.expand(text, self.escape())?.parse()?),
         }
-    }
-
-    /// Finds an image by its name: a named context, the store, or a registry.
-    pub(crate) fn image(&self, name: &str, platform: &Platform) -> Result<Image, ErrorKind> {
-        let contexts = &self.engine.request.named_contexts;
-        if let Some(NamedContext::Image(image)) = contexts.get(name) {
-            return Ok((**image).clone());
-        }
-        let reference: Reference = name.parse().map_err(|source| ErrorKind::Reference {
-            name: name.to_owned(),
-            source,
-        })?;
-        let known = [
-            reference.to_string(),
-            reference.familiar(),
-            reference.familiar_repository(),
-        ];
-        for known in &known {
-            if let Some(NamedContext::Image(image)) = contexts.get(known) {
-                return Ok((**image).clone());
-            }
-        }
-        let find = |step| {
-            let found = self.engine.host.image(step, &reference, platform);
-            found.map_err(|source| ErrorKind::Base {
-                reference: reference.familiar(),
-                source,
-            })
-        };
-        let current = self.current().step;
-        match current {
-            Some(step) => find(step),
-            None => {
-                let step = self.engine.start_step(format!("FROM {reference}"));
-                self.timed(step, || Ok((find(step)?, Outcome::Done)))
-            }
-        }
-    }
-
-    fn image_state(&self, image: &Image) -> Result<StageState, ErrorKind> {
-        let layers = self.image_layers(image)?;
-        let config = image.config.value().clone();
-        let key = match layers.last() {
-            Some(top) => CacheKey::of("image").text("chain", top.seal.wait()?.chain.0.as_str()),
-            None => CacheKey::of("scratch"),
-        };
-        Ok(StageState::new(config, layers, key.finish()))
-    }
-
-    /// Returns an image's layers, unpacked.
-    pub(crate) fn image_layers(&self, image: &Image) -> Result<Vec<BuiltLayer>, ErrorKind> {
-        let stack = self.engine.store.unpack(image)?;
-        let config = image.config.value();
-        let mut chain = None;
-        let known = config
-            .rootfs
-            .diff_ids
-            .iter()
-            .zip(&image.manifest.value().layers);
-        let seal = |(layer, (diff_id, descriptor)): (Layer, _)| {
-            let id = mica_oci::ChainId::extend(chain.as_ref(), diff_id);
-            chain = Some(id.clone());
-            let descriptor: &mica_oci::Descriptor = descriptor;
-            let sealed = Sealed {
-                chain: id,
-                diff_id: diff_id.clone(),
-                descriptor: descriptor.clone(),
-                created: None,
-            };
-            BuiltLayer {
-                place: Place::here(layer),
-                seal: Seal::ready(sealed),
-            }
-        };
-        Ok(stack.layers.into_iter().zip(known).map(seal).collect())
-    }
-
-    /// Takes the base image's ONBUILD triggers: they run once, in the build that meets them.
-    fn triggers(&self, state: &mut StageState) -> Result<Vec<Instruction>, ErrorKind> {
-        let mut instructions = Vec::new();
-        for trigger in std::mem::take(&mut state.config.config.on_build) {
-            let text = format!("FROM scratch\n{trigger}\n");
-            let parsed = mica_dockerfile::parse(&text).map_err(|errors| ErrorKind::Trigger {
-                trigger: trigger.clone(),
-                errors,
-            })?;
-            instructions.extend(
-                parsed
-                    .stages
-                    .into_iter()
-                    .flat_map(|stage| stage.instructions),
-            );
-        }
-        Ok(instructions)
     }
 
     /// Runs a step, or takes what an earlier build made of it, and puts its layer on top.
@@ -459,7 +301,7 @@ impl StageBuild<'_, '_> {
         }
     }
 
-    fn timed<T>(
+    pub(crate) fn timed<T>(
         &self,
         step: StepId,
         work: impl FnOnce() -> Result<(T, Outcome), ErrorKind>,
@@ -490,7 +332,7 @@ impl StageBuild<'_, '_> {
 }
 
 /// Tells whether an instruction makes a layer.
-fn makes_layer(instruction: &Instruction) -> bool {
+pub(crate) fn makes_layer(instruction: &Instruction) -> bool {
     matches!(
         instruction.kind,
         InstructionKind::Add(_)
