@@ -10,6 +10,7 @@ use mica_dockerfile::{Dockerfile, SourceMap, Span};
 use mica_oci::Platform;
 use mica_store::{Image, Origin, Store};
 
+use crate::ahead::Ahead;
 use crate::behind::Behind;
 use crate::builds::Subject;
 use crate::context::ContextSource;
@@ -126,6 +127,7 @@ fn attempt(
         shared,
         context: OnceLock::new(),
         lanes: Lanes::default(),
+        ahead: Ahead::default(),
         behind: Behind::default(),
         named_contexts: Mutex::new(HashMap::new()),
         sealing: Mutex::new(Vec::new()),
@@ -188,6 +190,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) context: OnceLock<Arc<ContextSource>>,
     /// Where commands run.
     pub(crate) lanes: Lanes,
+    /// What was asked of the network before its instruction came.
+    pub(crate) ahead: Ahead,
     /// Where what they leave is removed.
     pub(crate) behind: Behind,
     /// The named contexts that are no images, opened by the first step that reads them.

@@ -13,6 +13,7 @@
 //! Rules: keys are pure functions (`docs/cache-key.md`); nothing is printed here, progress goes
 //! out as [`Event`]s; a secret is in no key, record, event or layer.
 
+mod ahead;
 mod base;
 mod behind;
 mod builds;

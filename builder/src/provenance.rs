@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mica_dockerfile::ignore::Matcher;
 
+use crate::ahead::is_url;
 use crate::context::ContextSource;
 use crate::copy::{Copying, Group};
 use crate::error::ErrorKind;
@@ -78,7 +79,6 @@ impl StageBuild<'_, '_> {
             reference: redacted(path),
             source,
         })?;
-        let is_url = path.starts_with("http://") || path.starts_with("https://");
         let add = match (&copying.add, &reference) {
             (Some(add), _) => add,
             (None, Some(_)) => {
@@ -87,7 +87,7 @@ impl StageBuild<'_, '_> {
                     problem: "source can't be a git ref for COPY".into(),
                 });
             }
-            (None, None) if is_url => {
+            (None, None) if is_url(path) => {
                 return Err(ErrorKind::Value {
                     instruction: "COPY",
                     problem: "source can't be a URL for COPY".into(),
@@ -101,10 +101,10 @@ impl StageBuild<'_, '_> {
         if let Some(reference) = reference {
             return self.commit_provenance(add, reference, checksum).map(Some);
         }
-        if !is_url {
+        if !is_url(path) {
             return Ok(None);
         }
-        let file = self.engine.downloads().resolve(path, checksum)?;
+        let file = self.engine.remote_file(path, checksum)?;
         let unpack = match add.unpack {
             Some(true) => Unpack::Yes,
             _ => Unpack::No,

@@ -72,6 +72,7 @@ impl StageBuild<'_, '_> {
     /// Builds the stage from its base to its last instruction.
     pub(crate) fn run(&self) -> Result<StageState, BuildError> {
         let stage = self.source();
+        self.ask_ahead();
         let mut state = self.base().map_err(|error| error.at(Some(stage.span)))?;
         state.starts.push(StageStart {
             stage: self.stage,

@@ -108,7 +108,7 @@ const TESTS: &[Test] = tests! {
     kill: builds, pulls_and_pushes;
     checks: text_and_exit_codes, outline_and_targets, warnings_of_a_build, error_formats,
         explained_paths, frontends;
-    sources: add_from_http, add_checksum_and_unpack, add_with_login, add_from_git,
+    sources: add_from_http, add_asks_for_all_at_once, add_checksum_and_unpack, add_with_login, add_from_git,
         add_git_directory_and_reuse, git_is_missing, contexts_from_git,
         contexts_from_archives_and_http, contexts_stay_inside, named_contexts;
     run_options: bind_mounts, cache_mount_options, cache_sharing, ssh_agent, ssh_is_missing,

@@ -1,7 +1,10 @@
 //! `mica build`: ADD from the network, and contexts of every kind.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use mica_tests::{Finished, GitServer, Machine, Outcome, Page, WebServer, needs, run};
 
@@ -91,6 +94,54 @@ pub(crate) fn add_from_http() -> Outcome {
     server.put("/file", Page::new("second\n"));
     build(&machine, &dockerfile, &[]).ok();
     assert_eq!(shown(&machine, "cat /d/file"), "second");
+    Ok(())
+}
+
+/// Takes two connections before it answers the first; tells whether the second came.
+fn answer_two_at_once(listener: &TcpListener) -> bool {
+    let (first, _) = listener.accept().expect("the build connects");
+    listener.set_nonblocking(true).expect("it can be polled");
+    let mut second = None;
+    for _ in 0..3000 {
+        second = listener.accept().ok();
+        if second.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let both = second.is_some();
+    for mut stream in [Some(first), second.map(|(stream, _)| stream)]
+        .into_iter()
+        .flatten()
+    {
+        stream.set_nonblocking(false).expect("it can wait");
+        let mut request = BufReader::new(stream.try_clone().expect("a handle"));
+        let mut line = String::from(" ");
+        while !line.trim().is_empty() {
+            line.clear();
+            request.read_line(&mut line).expect("a request");
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nhi\n")
+            .expect("the build reads");
+    }
+    both
+}
+
+pub(crate) fn add_asks_for_all_at_once() -> Outcome {
+    let machine = Machine::with_busybox();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let server = std::thread::spawn(move || answer_two_at_once(&listener));
+    let dockerfile = format!(
+        "FROM busybox\nADD http://{address}/one /one\nRUN true\nADD http://{address}/two /two\n"
+    );
+    build(&machine, &dockerfile, &[]).ok();
+    assert!(
+        server.join().expect("the server does not panic"),
+        "the second file was asked for only when the first had come"
+    );
+    assert_eq!(shown(&machine, "cat /one /two"), "hi\nhi");
     Ok(())
 }
 
