@@ -1,7 +1,7 @@
 //! What an index knows of a tar entry.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use mica_oci::Digest;
 use mica_store::{Attribute, EntryError, EntryKind, Facts, Marker, TarEntry, Time};
@@ -152,8 +152,7 @@ impl Entry {
 
     /// Returns the digest of a file's content.
     pub fn digest(&self) -> Option<Digest> {
-        let text = format!("sha256:{}", hex::encode(self.sha256?));
-        Some(text.parse().expect("32 bytes are a digest"))
+        self.sha256.as_ref().map(Digest::of_sum)
     }
 
     /// Tells whether two entries have the same content: bytes of a file, target of a link, numbers
@@ -228,8 +227,8 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// Shows a path of an image: from the root, bytes that are no UTF-8 replaced.
 pub fn shown(path: &[u8]) -> String {
-    let text = std::ffi::OsString::from_vec(path.to_vec());
-    format!("/{}", text.to_string_lossy().trim_start_matches('/'))
+    let text = String::from_utf8_lossy(path);
+    format!("/{}", text.trim_start_matches('/'))
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl Plan {
         for (_, id) in tree.walk(from) {
             let name = match names.get(&id) {
                 Some(name) => name.clone(),
-                None => join(&names[&tree.parent(id)], &tree.node(id).name),
+                None => join(&names[&tree.parent(id)], tree.node(id).name),
             };
             plan.add(tree, id, &name);
             if tree.is_directory(id) {

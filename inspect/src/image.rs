@@ -229,10 +229,20 @@ impl Image {
         self.stack(self.layers.len())
     }
 
+    /// Merges all layers, for those who only want the files.
+    pub fn full_tree(&self) -> Result<Tree<'_>, InspectError> {
+        let mut tree = Tree::new(Scope::Stack);
+        let indexes = self.index_all(self.layers.len())?;
+        for (layer, index) in indexes.into_iter().enumerate() {
+            tree.add(layer, index);
+        }
+        Ok(tree)
+    }
+
     /// Returns the tree of one layer by itself.
     pub fn layer_tree(&self, layer: usize) -> Result<Tree<'_>, InspectError> {
         let mut tree = Tree::new(Scope::Layer);
-        tree.apply(layer, self.index(layer)?);
+        tree.add(layer, self.index(layer)?);
         Ok(tree)
     }
 

@@ -32,9 +32,9 @@ pub struct EntryId {
 
 /// A file of the tree.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct Node<'i> {
     /// Its name in its directory; empty for the root.
-    pub name: Box<[u8]>,
+    pub name: &'i [u8],
     /// Where its metadata and content are: for another name of a file, that file's entry. Absent for
     /// a directory that nothing describes.
     pub data: Option<EntryId>,
@@ -43,7 +43,7 @@ pub struct Node {
     /// The entry that put the name here.
     origin: Option<EntryId>,
     parent: NodeId,
-    children: BTreeMap<Box<[u8]>, NodeId>,
+    children: BTreeMap<&'i [u8], NodeId>,
     /// The last layer that changed it, or something below it.
     touched: usize,
 }
@@ -102,10 +102,10 @@ pub enum Scope {
     Layer,
 }
 
-/// The files of some layers.
+/// The files of some layers. Names are those of the indexes: a tree copies none.
 #[derive(Clone, Debug)]
 pub struct Tree<'i> {
-    nodes: Vec<Node>,
+    nodes: Vec<Node<'i>>,
     indexes: BTreeMap<usize, &'i LayerIndex>,
     scope: Scope,
     problems: Vec<String>,
@@ -115,7 +115,7 @@ impl<'i> Tree<'i> {
     /// Makes a tree that has an empty root.
     pub fn new(scope: Scope) -> Self {
         let root = Node {
-            name: Box::default(),
+            name: b"",
             data: None,
             layer: 0,
             origin: None,
@@ -137,11 +137,11 @@ impl<'i> Tree<'i> {
     }
 
     /// Returns a node.
-    pub fn node(&self, id: NodeId) -> &Node {
+    pub fn node(&self, id: NodeId) -> &Node<'i> {
         &self.nodes[id.0 as usize]
     }
 
-    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+    fn node_mut(&mut self, id: NodeId) -> &mut Node<'i> {
         &mut self.nodes[id.0 as usize]
     }
 
@@ -192,7 +192,7 @@ impl<'i> Tree<'i> {
             return Vec::new();
         }
         let node = self.node(id);
-        join(&self.path(node.parent), &node.name)
+        join(&self.path(node.parent), node.name)
     }
 
     /// Returns a node and all below it, parents first, each with its path, without a slash in front.

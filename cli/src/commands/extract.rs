@@ -41,7 +41,7 @@ pub(crate) fn run(args: &ExtractArgs, session: &Session) -> Outcome {
     let full = tree.path(id);
     let name: &[u8] = if is_content { b"" } else { file_name(&full) };
     if args.output == Path::new("-") {
-        let mut out = BufWriter::with_capacity(1 << 16, session.printer.output());
+        let mut out = session.printer.buffered();
         looked
             .image
             .write_tar(&tree, id, name, Ownership::Image, &mut out)?;

@@ -1,12 +1,14 @@
 //! `mica find`.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{Args, ValueEnum};
 use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
 
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::look::{self, FileFormat, FileRow};
 use crate::session::Session;
 
@@ -114,9 +116,11 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
     let tree = looked.tree(session)?;
     let filter = args.filter();
     let is_terminal = session.printer.is_terminal();
-    let mut out = Vec::new();
-    for path in &args.at.paths {
-        let from = looked.image.find(&tree, path.as_bytes(), Follow::All)?;
+    let mut out = session.printer.buffered();
+    let paths = args.at.paths.iter();
+    let find = |path: &OsString| looked.image.find(&tree, path.as_bytes(), Follow::All);
+    let found: Vec<_> = paths.map(find).collect::<Result<_, _>>()?;
+    for from in found {
         for (path, id) in tree.walk(from) {
             if !filter.fits(&path, tree.data(id)) {
                 continue;
@@ -126,13 +130,12 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
                 continue;
             }
             if args.long {
-                out.extend(look::long_line(&tree, id).into_bytes());
-                out.push(b' ');
+                write!(out, "{} ", look::long_line(&tree, id))?;
             }
-            out.extend(look::text_path(&path, is_terminal));
-            out.push(b'\n');
+            out.write_all(&look::text_path(&path, is_terminal))?;
+            out.write_all(b"\n")?;
         }
     }
-    session.printer.data(&out)?;
-    Ok::<_, Failure>(Exit::Success)
+    out.flush()?;
+    Ok(Exit::Success)
 }

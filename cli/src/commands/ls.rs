@@ -1,12 +1,14 @@
 //! `mica ls`.
 
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use mica_inspect::{Follow, Kind, NodeId, Tree};
 
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::look::{self, FileFormat, FileRow};
 use crate::session::Session;
 
@@ -30,36 +32,37 @@ pub(crate) struct LsArgs {
 pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
     let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
     let tree = looked.tree(session)?;
+    // As `ls` does, a link is shown itself unless its directory is asked for.
+    let follow = match args.long || args.directory {
+        true => Follow::Parents,
+        false => Follow::All,
+    };
+    let paths = args.at.paths.iter();
+    let find = |path: &OsString| looked.image.find(&tree, path.as_bytes(), follow);
+    let found: Vec<_> = paths.map(find).collect::<Result<_, _>>()?;
     let mut list = List {
         tree: &tree,
         args,
         is_terminal: session.printer.is_terminal(),
-        out: Vec::new(),
+        out: session.printer.buffered(),
     };
-    for path in &args.at.paths {
-        let path = path.as_bytes();
-        // As `ls` does, a link is shown itself unless its directory is asked for.
-        let follow = match args.long || args.directory {
-            true => Follow::Parents,
-            false => Follow::All,
-        };
-        let id = looked.image.find(&tree, path, follow)?;
-        list.add(id, args.at.paths.len() > 1)?;
+    for id in &found {
+        list.add(*id, found.len() > 1)?;
     }
-    session.printer.data(&list.out)?;
+    list.out.flush()?;
     Ok(Exit::Success)
 }
 
 /// A list in the making.
-struct List<'l, 'i> {
+struct List<'l, 'i, W> {
     tree: &'l Tree<'i>,
     args: &'l LsArgs,
     is_terminal: bool,
-    out: Vec<u8>,
+    out: W,
 }
 
-impl List<'_, '_> {
-    fn add(&mut self, id: NodeId, has_heading: bool) -> Result<(), Failure> {
+impl<W: Write> List<'_, '_, W> {
+    fn add(&mut self, id: NodeId, has_heading: bool) -> io::Result<()> {
         if self.args.directory || !self.tree.is_directory(id) {
             return self.file(&self.tree.path(id), id);
         }
@@ -71,48 +74,47 @@ impl List<'_, '_> {
         }
         let path = self.tree.path(id);
         if has_heading && self.args.at.format == FileFormat::Text {
-            self.out.extend(look::text_path(&path, self.is_terminal));
-            self.out.extend_from_slice(b":\n");
+            self.out
+                .write_all(&look::text_path(&path, self.is_terminal))?;
+            self.out.write_all(b":\n")?;
         }
         for child in self.tree.children(id).collect::<Vec<_>>() {
             match self.args.at.format {
                 FileFormat::Json => self.file(&self.tree.path(child), child)?,
-                FileFormat::Text => self.line(&self.tree.node(child).name, child),
+                FileFormat::Text => self.line(self.tree.node(child).name, child)?,
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, path: &[u8], id: NodeId) -> Result<(), Failure> {
+    fn file(&mut self, path: &[u8], id: NodeId) -> io::Result<()> {
         if self.args.at.format == FileFormat::Json {
-            return Ok(FileRow::new(self.tree, path, id).write(&mut self.out)?);
+            return FileRow::new(self.tree, path, id).write(&mut self.out);
         }
         let path = [b"/", path].concat();
-        self.line(&path, id);
-        Ok(())
+        self.line(&path, id)
     }
 
-    fn line(&mut self, name: &[u8], id: NodeId) {
+    fn line(&mut self, name: &[u8], id: NodeId) -> io::Result<()> {
         if self.args.long {
-            self.out.extend(look::long_line(self.tree, id).into_bytes());
-            self.out.push(b' ');
+            write!(self.out, "{} ", look::long_line(self.tree, id))?;
         }
-        self.text(name);
+        self.text(name)?;
         let target = match (self.args.long, self.tree.kind(id)) {
             (true, Kind::Symlink) => self.tree.data(id).map(|entry| &*entry.link),
             _ => None,
         };
         if let Some(target) = target {
-            self.out.extend_from_slice(b" -> ");
-            self.text(target);
+            self.out.write_all(b" -> ")?;
+            self.text(target)?;
         }
-        self.out.push(b'\n');
+        self.out.write_all(b"\n")
     }
 
-    fn text(&mut self, bytes: &[u8]) {
+    fn text(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.is_terminal {
-            true => self.out.extend(look::printable(bytes).into_bytes()),
-            false => self.out.extend_from_slice(bytes),
+            true => self.out.write_all(look::printable(bytes).as_bytes()),
+            false => self.out.write_all(bytes),
         }
     }
 }

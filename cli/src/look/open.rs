@@ -28,7 +28,7 @@ impl Looked {
     pub(crate) fn tree(&self, session: &Session) -> Result<Tree<'_>, Failure> {
         let tree = match self.layer {
             Some(layer) => self.image.layer_tree(layer)?,
-            None => self.image.full_stack()?.tree,
+            None => self.image.full_tree()?,
         };
         warn(session, &tree);
         Ok(tree)

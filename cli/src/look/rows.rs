@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use mica_inspect::{Entry, Kind, NodeId, Tree, shown};
+use mica_oci::Digest;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -20,9 +22,9 @@ pub(crate) struct FileRow<'a> {
     uid: u32,
     gid: u32,
     size: u64,
-    mtime: Box<RawValue>,
+    mtime: Seconds,
     link: Option<Cow<'a, str>>,
-    digest: Option<String>,
+    digest: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<[u32; 2]>,
     xattrs: BTreeMap<Cow<'a, str>, String>,
@@ -55,11 +57,9 @@ impl<'a> FileRow<'a> {
             uid: entry.map_or(0, |entry| entry.uid),
             gid: entry.map_or(0, |entry| entry.gid),
             size: entry.map_or(0, |entry| entry.size),
-            mtime: seconds(entry.map_or((0, 0), |entry| entry.modified)),
+            mtime: Seconds::of(entry.map_or((0, 0), |entry| entry.modified)),
             link: link.map(String::from_utf8_lossy),
-            digest: entry
-                .and_then(Entry::digest)
-                .map(|digest| digest.to_string()),
+            digest: entry.and_then(Entry::digest),
             device: entry
                 .filter(is_device)
                 .map(|entry| [entry.device.0, entry.device.1]),
@@ -68,29 +68,39 @@ impl<'a> FileRow<'a> {
         }
     }
 
-    /// Appends the object as a line.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        serde_json::to_writer(&mut *out, self)?;
-        out.push(b'\n');
-        Ok(())
+    /// Writes the object as a line.
+    pub(crate) fn write(&self, mut out: impl Write) -> io::Result<()> {
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")
     }
 }
 
 /// Seconds since 1970 as a JSON number, with as many digits as there are.
-fn seconds((seconds, nanoseconds): (i64, u32)) -> Box<RawValue> {
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seconds {
+    Whole(i64),
+    Exact(Box<RawValue>),
+}
+
+impl Seconds {
+    fn of((seconds, nanoseconds): (i64, u32)) -> Self {
+        match nanoseconds {
+            0 => Self::Whole(seconds),
+            _ => Self::Exact(fraction(seconds, nanoseconds)),
+        }
+    }
+}
+
+fn fraction(seconds: i64, nanoseconds: u32) -> Box<RawValue> {
     let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     let sign = if total < 0 { "-" } else { "" };
     let (whole, part) = (
         total.unsigned_abs() / 1_000_000_000,
         total.unsigned_abs() % 1_000_000_000,
     );
-    let text = match part {
-        0 => format!("{sign}{whole}"),
-        part => format!("{sign}{whole}.{part:09}")
-            .trim_end_matches('0')
-            .to_owned(),
-    };
-    RawValue::from_string(text).expect("it is a number")
+    let text = format!("{sign}{whole}.{part:09}");
+    RawValue::from_string(text.trim_end_matches('0').to_owned()).expect("it is a number")
 }
 
 /// Describes a node as `ls -l` does.
@@ -184,7 +194,7 @@ mod tests {
             ((1, 1), "1.000000001"),
         ];
         for (time, expected) in cases {
-            assert_eq!(seconds(time).get(), expected);
+            assert_eq!(serde_json::to_string(&Seconds::of(time)).unwrap(), expected);
         }
     }
 

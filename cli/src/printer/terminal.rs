@@ -1,7 +1,7 @@
 //! Standard output and standard error.
 
 use std::error::Error;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use indicatif::ProgressDrawTarget;
 
@@ -74,6 +74,11 @@ impl Printer {
     /// Returns where data goes, for what writes it piece by piece.
     pub(crate) fn output(self) -> impl Write {
         io::stdout().lock()
+    }
+
+    /// Returns where data goes in many small pieces; whoever has written the last flushes it.
+    pub(crate) fn buffered(self) -> BufWriter<impl Write> {
+        BufWriter::with_capacity(1 << 16, self.output())
     }
 
     /// Writes a line of data.

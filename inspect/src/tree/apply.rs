@@ -12,14 +12,30 @@ use crate::index::LayerIndex;
 struct Apply<'t, 'i> {
     tree: &'t mut Tree<'i>,
     layer: usize,
-    changes: Changes,
+    /// What changes, where somebody asks.
+    changes: Option<Changes>,
     /// The last parent, by its path as written: most entries share it with the one before.
-    parent: Option<(Box<[u8]>, NodeId)>,
+    parent: Option<(&'i [u8], NodeId)>,
 }
 
 impl<'i> Tree<'i> {
     /// Puts a layer on top, and returns what it changed. Layers come in order; some may be left out.
     pub fn apply(&mut self, layer: usize, index: &'i LayerIndex) -> Changes {
+        let changes = self.put_on(layer, index, Some(Changes::new()));
+        changes.expect("they were asked for")
+    }
+
+    /// Puts a layer on top as [`Tree::apply`] does, for those who only want the files.
+    pub fn add(&mut self, layer: usize, index: &'i LayerIndex) {
+        self.put_on(layer, index, None);
+    }
+
+    fn put_on(
+        &mut self,
+        layer: usize,
+        index: &'i LayerIndex,
+        changes: Option<Changes>,
+    ) -> Option<Changes> {
         self.indexes.insert(layer, index);
         let problems = index.problems.iter();
         self.problems
@@ -27,7 +43,7 @@ impl<'i> Tree<'i> {
         let mut apply = Apply {
             tree: self,
             layer,
-            changes: BTreeMap::new(),
+            changes,
             parent: None,
         };
         for entry in 0..index.entries.len() {
@@ -42,7 +58,7 @@ impl<'i> Tree<'i> {
     }
 }
 
-impl Apply<'_, '_> {
+impl<'i> Apply<'_, 'i> {
     fn entry(&mut self, id: EntryId) -> Result<(), PathError> {
         let entry = self.tree.entry(id);
         let (parent, name) = split(&entry.path);
@@ -68,32 +84,44 @@ impl Apply<'_, '_> {
     }
 
     /// Returns the directory of an entry, made where it is missing.
-    fn parent(&mut self, path: &[u8]) -> Result<NodeId, PathError> {
-        if let Some((known, place)) = &self.parent
-            && **known == *path
+    fn parent(&mut self, path: &'i [u8]) -> Result<NodeId, PathError> {
+        if let Some((known, place)) = self.parent
+            && known == path
         {
-            return Ok(*place);
+            return Ok(place);
         }
-        let place = self.walk(path, true)?.ok_or(PathError::Missing)?;
-        self.parent = Some((path.into(), place));
+        let (mut place, missing) = self.walk(path)?;
+        for name in missing {
+            place = self.insert(place, name, None, None);
+        }
+        self.parent = Some((path, place));
         Ok(place)
     }
 
+    /// Walks to a directory that is there; `None` when it is not.
+    fn known(&self, path: &[u8]) -> Result<Option<NodeId>, PathError> {
+        let (place, missing) = self.walk(path)?;
+        Ok(missing.is_empty().then_some(place))
+    }
+
     /// Walks to a directory. What is missing is taken for a directory, so that `missing/..` leads
-    /// back; what is still missing at the end is made, or ends the walk with `None`.
-    fn walk(&mut self, path: &[u8], make: bool) -> Result<Option<NodeId>, PathError> {
+    /// back; what is still missing at the end comes with the last directory that is there.
+    fn walk<'p>(&self, path: &'p [u8]) -> Result<(NodeId, Vec<&'p [u8]>), PathError>
+    where
+        'i: 'p,
+    {
         let mut here = self.tree.root();
-        let mut missing: Vec<Box<[u8]>> = Vec::new();
+        let mut missing = Vec::new();
         let mut steps = steps(path);
         let mut links = 0;
         while let Some(step) = steps.pop_front() {
-            if &*step == b".." {
+            if step == b".." {
                 if missing.pop().is_none() {
                     here = self.tree.parent(here);
                 }
                 continue;
             }
-            let next = self.tree.node(here).children.get(&step).copied();
+            let next = self.tree.node(here).children.get(step).copied();
             let next = next.filter(|_| missing.is_empty());
             match next.map(|next| (next, self.tree.kind(next))) {
                 None | Some((_, Kind::Whiteout)) => missing.push(step),
@@ -112,16 +140,10 @@ impl Apply<'_, '_> {
                 Some(_) => return Err(PathError::NotADirectory),
             }
         }
-        if !missing.is_empty() && !make {
-            return Ok(None);
-        }
-        for name in missing {
-            here = self.insert(here, &name, None, None);
-        }
-        Ok(Some(here))
+        Ok((here, missing))
     }
 
-    fn directory(&mut self, place: NodeId, name: &[u8], id: EntryId) {
+    fn directory(&mut self, place: NodeId, name: &'i [u8], id: EntryId) {
         let known = self.tree.node(place).children.get(name).copied();
         let Some(known) = known.filter(|known| self.tree.is_directory(*known)) else {
             self.put(place, name, id, id);
@@ -140,10 +162,15 @@ impl Apply<'_, '_> {
         }
     }
 
-    fn hard_link(&mut self, id: EntryId, parent: &[u8], name: &[u8]) -> Result<(), PathError> {
+    fn hard_link(
+        &mut self,
+        id: EntryId,
+        parent: &'i [u8],
+        name: &'i [u8],
+    ) -> Result<(), PathError> {
         let target = clean(&self.tree.entry(id).link);
         let (target_parent, target_name) = split(&target);
-        let from = self.walk(target_parent, false)?;
+        let from = self.known(target_parent)?;
         let found = from.and_then(|from| self.tree.node(from).children.get(target_name).copied());
         let data = match found.and_then(|found| self.tree.node(found).data) {
             Some(data) if self.tree.entry(data).kind != Kind::Directory => data,
@@ -161,7 +188,7 @@ impl Apply<'_, '_> {
     }
 
     /// Puts something new at a name, in place of what was there.
-    fn put(&mut self, place: NodeId, name: &[u8], data: EntryId, origin: EntryId) {
+    fn put(&mut self, place: NodeId, name: &'i [u8], data: EntryId, origin: EntryId) {
         if let Some(former) = self.tree.node(place).children.get(name).copied() {
             self.remove_noted(former);
         }
@@ -173,13 +200,13 @@ impl Apply<'_, '_> {
     fn insert(
         &mut self,
         place: NodeId,
-        name: &[u8],
+        name: &'i [u8],
         data: Option<EntryId>,
         origin: Option<EntryId>,
     ) -> NodeId {
         let id = NodeId(u32::try_from(self.tree.nodes.len()).expect("entries are limited"));
         self.tree.nodes.push(Node {
-            name: name.into(),
+            name,
             data,
             layer: self.layer,
             origin,
@@ -187,7 +214,7 @@ impl Apply<'_, '_> {
             children: BTreeMap::new(),
             touched: self.layer,
         });
-        self.tree.node_mut(place).children.insert(name.into(), id);
+        self.tree.node_mut(place).children.insert(name, id);
         self.touch(place);
         if data.is_none() {
             self.note(id, None, None, ChangeKind::Added);
@@ -196,7 +223,7 @@ impl Apply<'_, '_> {
     }
 
     /// Hides a name of the lower layers.
-    fn whiteout(&mut self, id: EntryId, parent: &[u8], name: &[u8]) -> Result<(), PathError> {
+    fn whiteout(&mut self, id: EntryId, parent: &'i [u8], name: &'i [u8]) -> Result<(), PathError> {
         if self.tree.scope == Scope::Layer {
             let place = self.parent(parent)?;
             if !self.tree.node(place).children.contains_key(name) {
@@ -204,7 +231,7 @@ impl Apply<'_, '_> {
             }
             return Ok(());
         }
-        let Some(place) = self.walk(parent, false)? else {
+        let Some(place) = self.known(parent)? else {
             return Ok(()); // there is nothing to hide
         };
         if let Some(hidden) = self.tree.node(place).children.get(name).copied() {
@@ -215,8 +242,7 @@ impl Apply<'_, '_> {
 
     /// Hides all that the lower layers have in a directory.
     fn opaque(&mut self, id: EntryId) -> Result<(), PathError> {
-        let path = self.tree.entry(id).path.clone();
-        let place = self.parent(&path)?;
+        let place = self.parent(&self.tree.entry(id).path)?;
         if self.tree.scope == Scope::Stack {
             for child in self.tree.children(place).collect::<Vec<_>>() {
                 self.hide(child);
@@ -229,8 +255,7 @@ impl Apply<'_, '_> {
     fn hide(&mut self, id: NodeId) {
         if self.tree.node(id).touched != self.layer {
             self.remove_noted(id);
-            let name = self.tree.node(id).name.clone();
-            self.remove(self.tree.parent(id), &name);
+            self.remove(self.tree.parent(id), self.tree.node(id).name);
             return;
         }
         for child in self.tree.children(id).collect::<Vec<_>>() {
@@ -246,6 +271,9 @@ impl Apply<'_, '_> {
     /// Notes that a node and all below it are gone.
     fn remove_noted(&mut self, id: NodeId) {
         self.parent = None;
+        if self.changes.is_none() {
+            return;
+        }
         let gone: Vec<_> = self.tree.walk(id).collect();
         for (path, gone) in gone {
             let data = self.tree.node(gone).data;
@@ -253,15 +281,15 @@ impl Apply<'_, '_> {
         }
     }
 
-    /// Marks a node and those above it as this layer's.
+    /// Marks a node and those above it as this layer's; above one that is so marked, all are.
     fn touch(&mut self, id: NodeId) {
         let mut here = id;
         loop {
             let node = self.tree.node_mut(here);
-            node.touched = self.layer;
-            if here == node.parent {
+            if node.touched == self.layer {
                 return;
             }
+            node.touched = self.layer;
             here = node.parent;
         }
     }
@@ -273,6 +301,9 @@ impl Apply<'_, '_> {
         after: Option<EntryId>,
         kind: ChangeKind,
     ) {
+        if self.changes.is_none() {
+            return;
+        }
         let path = self.tree.path(id);
         self.note_path(path, before, after, kind);
     }
@@ -285,21 +316,24 @@ impl Apply<'_, '_> {
         after: Option<EntryId>,
         kind: ChangeKind,
     ) {
+        let Some(changes) = &mut self.changes else {
+            return;
+        };
         let path: Box<[u8]> = path.into();
-        let Some(former) = self.changes.get_mut(&path) else {
+        let Some(former) = changes.get_mut(&path) else {
             let change = Change {
                 before,
                 after,
                 kind,
             };
-            self.changes.insert(path, change);
+            changes.insert(path, change);
             return;
         };
         former.after = after;
         former.kind = match (former.kind, kind) {
             // Made and removed by one layer: nothing of it is left.
             (ChangeKind::Added, ChangeKind::Removed) => {
-                self.changes.remove(&path);
+                changes.remove(&path);
                 return;
             }
             (ChangeKind::Added, _) => ChangeKind::Added,

@@ -19,17 +19,18 @@ pub enum Follow {
 }
 
 /// The components of a path still to be walked.
-pub(super) fn steps(path: &[u8]) -> VecDeque<Box<[u8]>> {
+pub(super) fn steps(path: &[u8]) -> VecDeque<&[u8]> {
+    components(path).collect()
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     let parts = path.split(|byte| *byte == b'/');
-    parts
-        .filter(|part| !part.is_empty() && *part != b".")
-        .map(Into::into)
-        .collect()
+    parts.filter(|part| !part.is_empty() && *part != b".")
 }
 
 /// Puts a link's target in front of what is still to be walked.
-pub(super) fn follow(target: &[u8], steps: &mut VecDeque<Box<[u8]>>) {
-    for step in self::steps(target).into_iter().rev() {
+pub(super) fn follow<'p>(target: &'p [u8], steps: &mut VecDeque<&'p [u8]>) {
+    for step in components(target).rev() {
         steps.push_front(step);
     }
 }
@@ -48,11 +49,11 @@ impl Tree<'_> {
             if !self.is_directory(here) {
                 return Err(PathError::NotADirectory);
             }
-            if &*step == b".." {
+            if step == b".." {
                 here = self.parent(here);
                 continue;
             }
-            let next = self.node(here).children.get(&step);
+            let next = self.node(here).children.get(step);
             let next = *next.ok_or(PathError::Missing)?;
             let is_last = steps.is_empty() && !must_be_directory;
             if self.kind(next) != Kind::Symlink || (is_last && follow_last == Follow::Parents) {

@@ -49,6 +49,11 @@ fn check(layers: &[&[&str]], expected: &str) {
     let indexes: Vec<_> = layers.iter().map(|entries| layer(entries)).collect();
     let stack = stack(&indexes);
     assert_eq!(shown(&stack.tree), expected, "{layers:?}");
+    let mut files = Tree::new(Scope::Stack);
+    for (layer, index) in indexes.iter().enumerate() {
+        files.add(layer, index);
+    }
+    assert_eq!(shown(&files), expected, "{layers:?}, files only");
 }
 
 fn stack(indexes: &[LayerIndex]) -> Stack<'_> {
