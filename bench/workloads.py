@@ -303,6 +303,38 @@ class Layers430(Pull430):
         return [("", peer.layers(self.archive))]
 
 
+class Ls50k(Workload):
+    name = "ls50k"
+    title = "every file of a layer of 50,000 with its facts: `mica ls -R --format json` from the kept index, `tar -tv` of the layer"
+    peers = ("mica", "floor")
+    factor = 3
+
+    def prepare(self):
+        tree, self.layer = (os.path.join(self.directory, name) for name in ("tree", "layer.tar"))
+        layout = os.path.join(self.directory, "layout")
+        self.image = f"{layout}:files"
+        write_tree(tree, self.size(50000, 2000), self.name)
+        for argv in (
+            ["tar", "--format=posix", "-C", tree, "-cf", self.layer, "."],
+            ["umoci", "init", "--layout", layout],
+            ["umoci", "new", "--image", self.image],
+            ["umoci", "raw", "add-layer", "--image", self.image, self.layer],
+        ):
+            self.bench.quietly(Command(argv))
+
+    def first(self, peer):
+        """The first look reads the layer and keeps its index."""
+        peer.clean()
+        if peer.name != "floor":
+            self.bench.quietly(peer.files(self.image))
+
+    def steps(self, peer):
+        return [("", peer.files(self.image))]
+
+    def floor(self, peer):
+        return peer.script('exec tar -tvf "$2"', self.layer)
+
+
 class PushAgain(Push430):
     name = "push-again"
     title = "push of a six-layer 430 MB image to a registry that has it"
@@ -368,5 +400,6 @@ WORKLOADS = (
     PushAgain,
     Copy430,
     Layers430,
+    Ls50k,
     StartTrue,
 )

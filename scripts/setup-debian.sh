@@ -16,7 +16,7 @@ purpose=${1:-run}
 case $purpose in
 run) packages=("${run[@]}") ;;
 test) packages=("${run[@]}" "${peers[@]}" tmux git openssh-client python3-venv qemu-user-static) ;;
-bench) packages=("${run[@]}" "${peers[@]}" time) ;;
+bench) packages=("${run[@]}" "${peers[@]}" time python3-venv) ;;
 *)
     sed -n '2,9p' "$0" >&2
     exit 2
