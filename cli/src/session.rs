@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mica_container::Containers;
 use mica_registry_client::{PlainHttp, Registry, RegistryConfig};
-use mica_store::{LayerStorage, Store, StoreOptions};
+use mica_store::{LayerStorage, Store, StoreOptions, Transfers};
 use tokio::runtime::Runtime;
 
 use crate::config::{Directories, Environment, Settings};
@@ -23,6 +23,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Returns how many blobs move at a time.
+    pub(crate) fn transfers(&self) -> Result<Transfers, Failure> {
+        Ok(Settings::of_file(self.environment)?.transfers())
+    }
+
     /// Opens the store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         let settings = Settings::of_file(self.environment)?;
@@ -30,6 +35,7 @@ impl Session {
             &self.directories.root,
             StoreOptions {
                 limits: settings.layer_limits(),
+                transfers: settings.transfers(),
                 additional: settings.additional_stores,
                 // Root alone can give files to others.
                 layers: match rustix::process::geteuid().is_root() {

@@ -73,7 +73,7 @@ pub use records::{RecordUse, Records};
 pub use snapshots::{
     ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,
 };
-pub use store::{Store, StoreOptions, UseLock};
+pub use store::{Store, StoreOptions, Transfers, UseLock};
 pub use sys::{Attribute, Facts, Time};
 pub use transfer::{
     Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,

@@ -26,6 +26,7 @@ impl Store {
             limits: options.limits.clone(),
             additional: Vec::new(),
             layers: options.layers,
+            transfers: options.transfers,
         };
         let store = Self::handle(root, options, Vec::new())?;
         let failed = |reason| StoreError::Shared {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,28 @@ pub struct StoreOptions {
     pub additional: Vec<PathBuf>,
     /// What is kept of layers.
     pub layers: LayerStorage,
+    /// How many blobs move at a time.
+    pub transfers: Transfers,
+}
+
+/// How many blobs move at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfers {
+    /// From a registry.
+    pub downloads: NonZeroUsize,
+    /// To a registry, and from one to another.
+    pub uploads: NonZeroUsize,
+}
+
+impl Default for Transfers {
+    /// Docker's numbers: polite to registries.
+    fn default() -> Self {
+        let number = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            downloads: number(3),
+            uploads: number(5),
+        }
+    }
 }
 
 /// Keeps the collector away while it lives: held by whoever makes content.
@@ -151,6 +174,11 @@ impl Store {
     /// Returns the read-only stores that are looked into as well.
     pub(crate) fn shared(&self) -> &[Self] {
         &self.inner.shared
+    }
+
+    /// Returns how many blobs move at a time.
+    pub fn transfers(&self) -> Transfers {
+        self.inner.options.transfers
     }
 
     /// Returns what is kept of layers.

@@ -1,6 +1,7 @@
 //! `mica copy`: an image from one place to another, as it is.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
@@ -78,6 +79,7 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         wants_all: args.all,
         referrers: args.referrers,
         preserve_digests: args.preserve_digests,
+        at_once: session.transfers()?.uploads,
         progress: TransferProgress::new(session.printer, Direction::Push, verbosity),
     };
     let target = copy.run(&source, &destination)?;
@@ -122,6 +124,8 @@ struct Copying<'a> {
     wants_all: bool,
     referrers: bool,
     preserve_digests: bool,
+    /// Blobs that move at a time.
+    at_once: NonZeroUsize,
     progress: TransferProgress,
 }
 
@@ -341,7 +345,7 @@ impl Copying<'_> {
 
     /// Copies a graph, and what is about it where that is wanted.
     async fn graph(&self, from: &Place, to: &Place, target: &Descriptor) -> Result<(), Failure> {
-        mica_store::copy_graph(from, to, target, &self.progress).await?;
+        mica_store::copy_graph(from, to, target, self.at_once, &self.progress).await?;
         if !self.referrers {
             return Ok(());
         }
@@ -350,7 +354,7 @@ impl Copying<'_> {
             for referrer in from.referrers(&subject).await? {
                 if seen.insert(referrer.digest.clone()) {
                     let progress: &dyn Progress = &self.progress;
-                    mica_store::copy_graph(from, to, &referrer, progress).await?;
+                    mica_store::copy_graph(from, to, &referrer, self.at_once, progress).await?;
                     to.keep_untagged(&referrer)?;
                     todo.push(referrer);
                 }

@@ -1,6 +1,7 @@
 //! `mica manifest`: manifests and manifest lists in registries.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 use mica_oci::{
@@ -343,7 +344,8 @@ fn push(args: &PushArgs, session: &Session) -> Outcome {
         None => list.clone(),
     };
     let client = registry(session, args.insecure, &target)?;
-    let pushed = session.block_on(push_list(&client, &draft, &target))??;
+    let at_once = session.transfers()?.uploads;
+    let pushed = session.block_on(push_list(&client, &draft, &target, at_once))??;
     if args.purge {
         drafts.remove(&list)?;
     }
@@ -356,6 +358,7 @@ async fn push_list(
     client: &Registry,
     draft: &Draft,
     target: &Reference,
+    at_once: NonZeroUsize,
 ) -> Result<Descriptor, Failure> {
     let name = format!("{}/{}", target.registry(), target.repository());
     for entry in &draft.index.manifests {
@@ -372,7 +375,7 @@ async fn push_list(
             destination = destination.mount_from(source.repository());
         }
         let from = client.repository(&source, Actions::Pull);
-        mica_store::copy_graph(&from, &destination, entry, &()).await?;
+        mica_store::copy_graph(&from, &destination, entry, at_once, &()).await?;
     }
     let index = Document::encode(index_type(&draft.index), as_docker(&draft.index));
     let descriptor = index.descriptor().clone();

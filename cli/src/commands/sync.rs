@@ -1,5 +1,7 @@
 //! `mica sync`: many images at once, and only what is new.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use mica_oci::{Descriptor, Reference, Resolve, Tag};
 use mica_registry_client::{Actions, Registry};
@@ -52,6 +54,7 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
         is_scoped: args.scoped,
         is_dry: args.dry_run,
         selection: platform.map_or(Selection::All, Selection::Platform),
+        at_once: session.transfers()?.uploads,
     };
     let (mut copied, mut same, mut failed) = (0, 0, 0);
     for source in sources {
@@ -94,6 +97,8 @@ struct Sync<'a> {
     is_scoped: bool,
     is_dry: bool,
     selection: Selection,
+    /// Blobs that move at a time.
+    at_once: NonZeroUsize,
 }
 
 impl Sync<'_> {
@@ -144,7 +149,7 @@ impl Sync<'_> {
             return Ok((to, Change::None));
         }
         if !self.is_dry {
-            mica_store::copy_graph(&source, &target, &wanted, &()).await?;
+            mica_store::copy_graph(&source, &target, &wanted, self.at_once, &()).await?;
             let tagged = target.tag(&wanted, &to).await;
             tagged.map_err(|source| mica_store::TransferError::Tag {
                 digest: wanted.digest.clone(),

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use mica_registry_client::{
     Credentials, HostTls, Mirror, Proxies, RateLimit, RegistryConfig, TlsRoots,
 };
-use mica_store::Limits;
+use mica_store::{Limits, Transfers};
 use serde::Deserialize;
 
 use super::{Environment, Registries};
@@ -33,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) additional_stores: Vec<PathBuf>,
     /// What layers are held against when they are unpacked.
     layer_limits: LayerLimits,
+    /// How many blobs come from a registry at a time.
+    max_concurrent_downloads: Option<NonZeroUsize>,
+    /// How many blobs go to one at a time.
+    max_concurrent_uploads: Option<NonZeroUsize>,
     /// How builds run.
     pub(crate) build: BuildSettings,
 }
@@ -206,6 +210,15 @@ impl Settings {
         })
     }
 
+    /// Returns how many blobs move at a time.
+    pub(crate) fn transfers(&self) -> Transfers {
+        let usual = Transfers::default();
+        Transfers {
+            downloads: self.max_concurrent_downloads.unwrap_or(usual.downloads),
+            uploads: self.max_concurrent_uploads.unwrap_or(usual.uploads),
+        }
+    }
+
     /// Returns what layers are held against when they are unpacked.
     pub(crate) fn layer_limits(&self) -> Limits {
         let (usual, given) = (Limits::default(), &self.layer_limits);
@@ -322,5 +335,16 @@ mod tests {
             .map(|said| said.value.host.as_str())
             .collect();
         assert_eq!(hosts, ["a", "b:1", "c"]);
+    }
+
+    #[test]
+    fn transfers_are_docker_s_unless_said_otherwise() {
+        let transfers =
+            |text: &str| serde_json::from_str(text).map(|read: Settings| read.transfers());
+        let numbers = |transfers: Transfers| (transfers.downloads.get(), transfers.uploads.get());
+        assert_eq!(numbers(transfers("{}").unwrap()), (3, 5));
+        let given = r#"{"max-concurrent-downloads": 8, "max-concurrent-uploads": 1}"#;
+        assert_eq!(numbers(transfers(given).unwrap()), (8, 1));
+        assert!(transfers(r#"{"max-concurrent-uploads": 0}"#).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Copy: a graph of content from any source to any destination, children before parents.
 
+use std::num::NonZeroUsize;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mica_oci::{Descriptor, Document, Fetch, Index, Platform, Push, Reference, Resolve};
 use serde::Deserialize;
@@ -9,9 +11,6 @@ use super::contracts::fetch_bytes;
 use super::streams::CountedSource;
 use super::{Outcome, Progress, TransferError, TransferEvent};
 use crate::images::choose;
-
-/// Blobs that are moved at a time.
-const BLOBS: usize = 4;
 
 /// Indexes in indexes: deeper than any real one, and an end for one that goes in a circle.
 const DEEPEST: usize = 8;
@@ -59,8 +58,8 @@ pub async fn select<S: Fetch + Resolve>(
     Ok(target)
 }
 
-/// Copies a manifest or index with all it leads to, byte for byte. What the destination has is
-/// not moved. Nothing is tagged.
+/// Copies a manifest or index with all it leads to, byte for byte, `at_once` blobs at a time. What the
+/// destination has is not moved. Nothing is tagged.
 ///
 /// # Errors
 /// When anything is missing or refused. What arrived stays there.
@@ -68,11 +67,13 @@ pub async fn copy_graph<S: Fetch, D: Push>(
     source: &S,
     destination: &D,
     target: &Descriptor,
+    at_once: NonZeroUsize,
     progress: &dyn Progress,
 ) -> Result<Outcome, TransferError> {
     let copy = Copy {
         source,
         destination,
+        at_once,
         progress,
     };
     copy.node(target.clone(), DEEPEST).await
@@ -81,6 +82,7 @@ pub async fn copy_graph<S: Fetch, D: Push>(
 struct Copy<'a, S, D> {
     source: &'a S,
     destination: &'a D,
+    at_once: NonZeroUsize,
     progress: &'a dyn Progress,
 }
 
@@ -113,7 +115,7 @@ impl<S: Fetch, D: Push> Copy<'_, S, D> {
         }
         stream::iter(blobs)
             .map(|blob| self.blob(blob))
-            .buffer_unordered(BLOBS)
+            .buffer_unordered(self.at_once.get())
             .try_collect::<()>()
             .await?;
         let content = Box::pin(std::io::Cursor::new(raw));

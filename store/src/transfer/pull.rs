@@ -26,9 +26,6 @@ use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::images::choose;
 use crate::{Image, Layer, LayerStorage, Stack, Store, StoreError, UseLock};
 
-/// Layers that are downloaded at a time: docker's number, and polite to registries.
-const DOWNLOADS: usize = 3;
-
 /// What the steps of one pull share.
 struct Pull<'a, S> {
     store: &'a Store,
@@ -167,7 +164,7 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
     ) -> Result<(), TransferError> {
         stream::iter(layers)
             .map(|(descriptor, diff_id, growth)| self.download(descriptor, diff_id, growth))
-            .buffered(DOWNLOADS)
+            .buffered(self.store.transfers().downloads.get())
             .try_for_each(|layer| {
                 // Who unpacks is gone only after an error, which ends this as well.
                 let _ = done.send(layer);

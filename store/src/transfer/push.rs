@@ -15,9 +15,6 @@ use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::compressed::{like, with_layers};
 use crate::{Codec, Image, ImageSet, Store, UseLock};
 
-/// Blobs that are sent at a time.
-const UPLOADS: usize = 4;
-
 /// In which form layers go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -183,7 +180,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
             .collect();
         stream::iter(both)
             .map(|(layer, diff_id)| self.layer(layer, diff_id))
-            .buffered(UPLOADS)
+            .buffered(self.store.transfers().uploads.get())
             .try_collect()
             .await
     }

@@ -21,9 +21,6 @@ use crate::failure::{CliError, Failure};
 /// Layers that are compressed at a time: each is compressed on all processors.
 const COMPRESSIONS: usize = 2;
 
-/// Layers that go up at a time.
-const UPLOADS: usize = 4;
-
 /// The registries that a build's result goes to.
 pub(crate) struct Shipping {
     store: Store,
@@ -70,7 +67,7 @@ impl Shipping {
                 form: output.form.clone(),
                 repositories: places.into_values().collect(),
                 compressions: Semaphore::new(COMPRESSIONS),
-                uploads: Semaphore::new(UPLOADS),
+                uploads: Semaphore::new(store.transfers().uploads.get()),
             })
         });
         Ok(Some(Self {
