@@ -85,7 +85,7 @@ const TESTS: &[Test] = tests! {
     progress: plain_lines, failure, raw_json, quiet_and_none;
     why: every_input, edited_dockerfile, another_base, many_files, past_builds;
     shell: before_and_after, kept_until_pruned;
-    registry: login_push_pull, newer_bases, peers_accept_what_was_pushed, wrong_password, loopback_http;
+    registry: login_push_pull, push_with_nothing_to_do, newer_bases, peers_accept_what_was_pushed, wrong_password, loopback_http;
     registries: mirrors_of_every_tool, blocked_and_wrong_files, several_logins_at_one_host,
         token_server;
     serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push,

@@ -13,6 +13,50 @@ fn login(machine: &Machine, registry: &Registry) {
     assert!(login.ok().contains("Login Succeeded"), "{login}");
 }
 
+/// What is there is not asked for blob by blob; that the name may be given is still the registry's to say.
+pub(crate) fn push_with_nothing_to_do() -> Outcome {
+    let registry = Registry::open()?;
+    let machine = Machine::new();
+    let name = format!("{}/team/app:v1", registry.address);
+    let files = [("a", "a"), ("b", "b")];
+    let dockerfile = "FROM scratch\nCOPY a /\nCOPY b /\n";
+    machine.build(&name, dockerfile, &files).ok();
+    let first = machine.ok(["push", &name]);
+    registry.clear_log();
+    let again = machine.ok(["push", &name]);
+    let digest = |text: &str| text.lines().last().map(str::to_owned);
+    assert_eq!(digest(&first), digest(&again));
+    let requests = registry.requests();
+    assert!(
+        !requests.iter().any(|line| line.contains("/blobs/")),
+        "{requests:#?}"
+    );
+    let puts = requests.iter().filter(|line| line.starts_with("PUT"));
+    assert_eq!(puts.count(), 1, "{requests:#?}");
+    // Not even when only the name is new; what is new is sent.
+    let renamed = format!("{}/team/app:v2", registry.address);
+    machine.ok(["tag", &name, &renamed]);
+    registry.clear_log();
+    machine.ok(["push", &renamed]);
+    assert!(
+        !registry
+            .requests()
+            .iter()
+            .any(|line| line.contains("/blobs/"))
+    );
+    machine
+        .build(&name, dockerfile, &[files[0], ("b", "changed")])
+        .ok();
+    machine.ok(["push", &name]);
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .any(|line| line.contains("/blobs/"))
+    );
+    Ok(())
+}
+
 pub(crate) fn login_push_pull() -> Outcome {
     let registry = Registry::with_user(USER, PASSWORD)?;
     let machine = Machine::with_busybox();

@@ -143,7 +143,22 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
 
     /// Brings an image there, without a name.
     async fn image(&self, image: &Image) -> Result<Descriptor, TransferError> {
-        let layers = self.layers(image).await?;
+        let (listed, diff_ids) = super::queue_layers(image, self.progress)?;
+        let both: Vec<_> = listed
+            .iter()
+            .cloned()
+            .zip(diff_ids.iter().cloned())
+            .collect();
+        if let Some(manifest) = self.known_manifest(image, &both).await?
+            && self.is_there(&manifest).await?
+        {
+            // A registry takes no manifest before what it lists. Naming it again shows whether one may.
+            for layer in listed {
+                self.done(layer, Outcome::AlreadyThere);
+            }
+            return Ok(manifest);
+        }
+        let layers = self.layers(both).await?;
         let manifest = with_layers(&image.manifest, layers);
         self.document(&image.config).await?;
         self.document(&manifest).await?;
@@ -171,14 +186,28 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         Ok(noted.await?)
     }
 
-    async fn layers(&self, image: &Image) -> Result<Vec<Descriptor>, TransferError> {
-        let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
-        let both: Vec<_> = layers
-            .iter()
-            .cloned()
-            .zip(diff_ids.iter().cloned())
-            .collect();
-        stream::iter(both)
+    /// Returns the manifest that the image goes with, where no layer has to be compressed to tell.
+    async fn known_manifest(
+        &self,
+        image: &Image,
+        layers: &[(Descriptor, DiffId)],
+    ) -> Result<Option<Descriptor>, TransferError> {
+        let mut outgoing = Vec::with_capacity(layers.len());
+        for (layer, diff_id) in layers {
+            match self.known(layer, diff_id).await? {
+                Some(known) => outgoing.push(like(layer, known)),
+                None => return Ok(None),
+            }
+        }
+        let manifest = with_layers(&image.manifest, outgoing);
+        Ok(Some(manifest.descriptor().clone()))
+    }
+
+    async fn layers(
+        &self,
+        layers: Vec<(Descriptor, DiffId)>,
+    ) -> Result<Vec<Descriptor>, TransferError> {
+        stream::iter(layers)
             .map(|(layer, diff_id)| self.layer(layer, diff_id))
             .buffered(self.store.transfers().uploads.get())
             .try_collect()
@@ -187,12 +216,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
 
     /// Brings one layer there; returns it as it is there.
     async fn layer(&self, layer: Descriptor, diff_id: DiffId) -> Result<Descriptor, TransferError> {
-        let (store, known) = (self.store.clone(), diff_id.clone());
-        let outgoing = match self.is_compressed_first(&layer) {
-            true => blocking(move || store.known_compressed(&known, Codec::GZIP)).await?,
-            false => Some(layer.clone()),
-        };
-        if let Some(outgoing) = outgoing
+        if let Some(outgoing) = self.known(&layer, &diff_id).await?
             && self.is_there(&outgoing).await?
         {
             self.done(&layer, Outcome::AlreadyThere);
@@ -201,6 +225,19 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         let outgoing = self.compressed(&layer, diff_id).await?;
         self.send(&layer, &outgoing).await?;
         Ok(like(&layer, outgoing))
+    }
+
+    /// Returns what a layer goes as, where that is known without compressing it.
+    async fn known(
+        &self,
+        layer: &Descriptor,
+        diff_id: &DiffId,
+    ) -> Result<Option<Descriptor>, TransferError> {
+        if !self.is_compressed_first(layer) {
+            return Ok(Some(layer.clone()));
+        }
+        let (store, diff_id) = (self.store.clone(), diff_id.clone());
+        Ok(blocking(move || store.known_compressed(&diff_id, Codec::GZIP)).await?)
     }
 
     fn is_compressed_first(&self, layer: &Descriptor) -> bool {
