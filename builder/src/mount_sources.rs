@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mica_dockerfile::ignore::Matcher;
 use mica_dockerfile::{CacheSharing, Mount as Declared};
 use mica_oci::{Access, Mount, MountKind, UpperDirectory};
-use mica_store::{Entry, FileType, Follow, View};
+use mica_store::{Entry, FileType, Follow, Snapshotter, View};
 use rustix::fs::{CWD, Mode};
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ impl StageBuild<'_, '_> {
         if shown.root.file_type != FileType::Directory {
             prepared.files.insert(target.to_owned());
         }
-        if is_to_change_owners(&source, shown) {
+        if is_to_change_owners(&source, shown) || self.is_to_copy(&source, access(mount))? {
             let copy = temporary_directory(self.engine.store)?;
             let inner = self.materialise(&source, path, copy.path())?;
             prepared.mounts.push(bind(inner, target, access(mount)));
@@ -61,6 +61,13 @@ impl StageBuild<'_, '_> {
             access: access(mount),
         });
         Ok(())
+    }
+
+    /// Tells whether only overlayfs could show a source as it is, and is not to be had.
+    fn is_to_copy(&self, source: &ContextSource, access: Access) -> Result<bool, ErrorKind> {
+        let is_one = source.directories.len() < 2 && source.ignore.is_none();
+        let is_plain = is_one && access == Access::ReadOnly;
+        Ok(!is_plain && self.engine.store.snapshotter()? == Snapshotter::Reflink)
     }
 
     /// All files of a source, less those that its ignore file keeps out; writes go to a directory

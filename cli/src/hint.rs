@@ -73,6 +73,11 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("run as root, or choose a store of your own with --root".into())
         }
+        StoreError::NoClones { .. } => Some(
+            "put the store, --root, on xfs, btrfs, or a file system that overlayfs takes; \
+             `mica image mount` and `unpack` work as it is"
+                .into(),
+        ),
         StoreError::Packed { .. } => Some(
             "run and build as root; `mica image unpack IMAGE DIR` gives the files to a plain user"
                 .into(),

@@ -36,6 +36,7 @@ impl Session {
             StoreOptions {
                 limits: settings.layer_limits(),
                 transfers: settings.transfers(),
+                snapshotter: settings.snapshotter(self.environment)?,
                 additional: settings.additional_stores,
                 // Root alone can give files to others.
                 layers: match rustix::process::geteuid().is_root() {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use mica_store::{Follow, View};
+use mica_store::{Follow, View, is_whiteout_mark};
 
 use crate::containers::Containers;
 use crate::error::At;
@@ -48,14 +48,12 @@ impl Containers {
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
     pub fn changes(&self, id: &ContainerId) -> Result<Vec<Change>, Error> {
-        let (upper, lower) = self.layer_directories(id)?;
+        let snapshot = self.store().open_snapshot(id.as_str())?;
         let mut walk = Walk {
-            below: View::of_directories(&lower)?,
+            below: View::of_directories(&snapshot.below())?,
             changes: Vec::new(),
         };
-        if let Some(upper) = upper {
-            walk.directory(&upper, Path::new("/"))?;
-        }
+        walk.directory(snapshot.written()?.as_ref(), Path::new("/"))?;
         walk.changes.sort();
         Ok(walk.changes)
     }
@@ -87,7 +85,7 @@ impl Walk {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             metadata => metadata.at("inspect", host)?,
         };
-        if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
+        if is_whiteout_mark(metadata.mode(), metadata.rdev()) {
             self.changes.push(Change {
                 path: path.to_owned(),
                 kind: ChangeKind::Deleted,

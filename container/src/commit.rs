@@ -90,7 +90,7 @@ impl Containers {
     /// Copies the read-write layer, with the container's processes frozen meanwhile.
     fn copy_files(&self, id: &ContainerId, options: &CommitOptions) -> Result<Layer, Error> {
         let snapshot = self.store().open_snapshot(id.as_str())?;
-        let copy = || Ok(self.store().copy_layer(snapshot.upper())?);
+        let copy = || Ok(snapshot.copy_layer()?);
         match options.no_pause {
             true => copy(),
             false => self.while_paused(id, copy),

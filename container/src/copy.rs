@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use mica_oci::{Digest, MountKind};
-use mica_store::{Durability, Entry, FileType, Follow, View};
+use mica_oci::Digest;
+use mica_store::{Entry, FileType, Follow, View, Written};
 use rustix::fs::CWD;
 
 use crate::containers::Containers;
@@ -14,12 +14,12 @@ use crate::error::At;
 use crate::{ContainerId, Error};
 
 /// What a container's files are made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ContainerFiles {
     /// The image's ID.
     pub image: Digest,
-    /// The read-write layer, in overlayfs form.
-    pub upper: Option<PathBuf>,
+    /// What it wrote.
+    pub written: Written,
 }
 
 impl Containers {
@@ -52,31 +52,18 @@ impl Containers {
             let root = PathBuf::from(format!("/proc/{}/root", state.pid));
             return Ok(View::of_directories(&[root])?);
         }
-        let (upper, lower) = self.layer_directories(id)?;
-        let directories: Vec<PathBuf> = upper.into_iter().chain(lower).collect();
-        Ok(View::of_directories(&directories)?)
+        let snapshot = self.store().open_snapshot(id.as_str())?;
+        Ok(View::of_directories(&snapshot.directories())?)
     }
 
-    /// Returns what a container's files are made of: its image and its read-write layer.
+    /// Returns what a container's files are made of: its image, and what it wrote.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
     pub fn image_and_changes(&self, id: &ContainerId) -> Result<ContainerFiles, Error> {
-        let (upper, _) = self.layer_directories(id)?;
+        let written = self.store().open_snapshot(id.as_str())?.written()?;
         let image = self.record(id)?.image;
-        Ok(ContainerFiles { image, upper })
-    }
-
-    /// Returns the read-write layer, and the Init layer and the image's below it, topmost first.
-    pub(crate) fn layer_directories(
-        &self,
-        id: &ContainerId,
-    ) -> Result<(Option<PathBuf>, Vec<PathBuf>), Error> {
-        let snapshot = self.store().open_snapshot(id.as_str())?;
-        match snapshot.mount(Durability::Durable) {
-            MountKind::Overlay { lower, upper } => Ok((upper.map(|upper| upper.upper), lower)),
-            _ => Ok((None, Vec::new())),
-        }
+        Ok(ContainerFiles { image, written })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A container as one JSON object in the shape of docker's `container inspect`.
 
 use mica_oci::{Access, MountKind};
-use mica_store::Durability;
+use mica_store::{ActiveSnapshot, Durability};
 use serde_json::{Map, Value, json};
 
 use crate::containers::Containers;
@@ -30,6 +30,7 @@ impl Containers {
         let record = self.record(id)?;
         let state = self.state(id)?;
         let files = self.directory(id);
+        let snapshot = self.store().open_snapshot(id.as_str())?;
         let (path, args) = record.split_command();
         let mut object = json!({
             "Id": id,
@@ -44,14 +45,14 @@ impl Containers {
             "LogPath": self.log_path(id),
             "Name": format!("/{}", record.name),
             "RestartCount": 0,
-            "Driver": "overlayfs",
+            "Driver": snapshot.snapshotter().as_str(),
             "Platform": "linux",
             "MountLabel": "",
             "ProcessLabel": "",
             "AppArmorProfile": "",
             "ExecIDs": null,
             "HostConfig": host_config(&record),
-            "GraphDriver": self.graph_driver(id)?,
+            "GraphDriver": graph_driver(id, &snapshot),
             "Mounts": record.mounts.iter().map(mount).collect::<Vec<_>>(),
             "Config": config(&record),
             "NetworkSettings": network_settings(&record, &state),
@@ -63,21 +64,20 @@ impl Containers {
         }
         Ok(object)
     }
+}
 
-    fn graph_driver(&self, id: &ContainerId) -> Result<Value, Error> {
-        let snapshot = self.store().open_snapshot(id.as_str())?;
-        let mut data = json!({ "ID": id, "MergedDir": snapshot.root() });
-        if let MountKind::Overlay { lower, upper } = snapshot.mount(Durability::Durable) {
-            let lower: Vec<String> = lower
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            data["LowerDir"] = lower.join(":").into();
-            data["UpperDir"] = json!(upper.as_ref().map(|upper| &upper.upper));
-            data["WorkDir"] = json!(upper.as_ref().map(|upper| &upper.work));
-        }
-        Ok(json!({ "Data": data, "Name": "overlayfs" }))
+fn graph_driver(id: &ContainerId, snapshot: &ActiveSnapshot) -> Value {
+    let mut data = json!({ "ID": id, "MergedDir": snapshot.root() });
+    if let MountKind::Overlay { lower, upper } = snapshot.mount(Durability::Durable) {
+        let lower: Vec<String> = lower
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        data["LowerDir"] = lower.join(":").into();
+        data["UpperDir"] = json!(upper.as_ref().map(|upper| &upper.upper));
+        data["WorkDir"] = json!(upper.as_ref().map(|upper| &upper.work));
     }
+    json!({ "Data": data, "Name": snapshot.snapshotter().as_str() })
 }
 
 fn time(time: Option<jiff::Timestamp>) -> String {

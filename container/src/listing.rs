@@ -112,7 +112,7 @@ impl Containers {
     /// [`Error::Io`], [`Error::Store`].
     pub fn sizes(&self, id: &ContainerId) -> Result<Sizes, Error> {
         let snapshot = self.store().open_snapshot(id.as_str())?;
-        let read_write = directory_size(snapshot.upper())?;
+        let read_write = directory_size(snapshot.written()?.as_ref())?;
         let parents = snapshot.parents();
         let sizes = parents
             .layers

@@ -1,10 +1,10 @@
 //! Opening images, wherever they are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use mica_oci::{ContractError, Descriptor, Fetch, Index, Manifest, Platform, Reference, Resolve};
-use mica_store::{Archive, ArchivedImage, Store, TransferError};
+use mica_store::{Archive, ArchivedImage, Store, TransferError, Written};
 use tokio::runtime::Runtime;
 
 use crate::InspectError;
@@ -70,11 +70,11 @@ impl Image {
         })
     }
 
-    /// Puts a directory in overlayfs form on top, such as a container's read-write layer.
-    pub fn with_upper(mut self, name: &str, directory: PathBuf) -> Self {
+    /// Puts what a container wrote on top.
+    pub fn with_written(mut self, name: &str, written: Written) -> Self {
         self.layers.push(Layer {
             instruction: format!("container {name}"),
-            ..Layer::new(Box::new(DirectoryLayer { path: directory }))
+            ..Layer::new(Box::new(DirectoryLayer { path: written }))
         });
         Self {
             name: name.to_owned(),

@@ -1,7 +1,7 @@
 //! Where layers come from. All that is asked of a source is to open a layer as it is stored there.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -98,14 +98,14 @@ impl<F: Fetch + Send> Source for FetchedLayer<F> {
 }
 
 /// A directory: any tree of files, or a layer in overlayfs form.
-pub(crate) struct DirectoryLayer {
-    pub(crate) path: PathBuf,
+pub(crate) struct DirectoryLayer<P> {
+    pub(crate) path: P,
 }
 
-impl DirectoryLayer {
+impl<P: AsRef<Path>> DirectoryLayer<P> {
     fn stream(&self) -> Result<TarOfDirectory, InspectError> {
         let (reader, writer) = io::pipe()?;
-        let path = self.path.clone();
+        let path = self.path.as_ref().to_owned();
         let thread = thread::spawn(move || {
             let written = directory_tar(&path, writer);
             written.map(drop).map_err(io::Error::other)
@@ -117,7 +117,7 @@ impl DirectoryLayer {
     }
 }
 
-impl Source for DirectoryLayer {
+impl<P: AsRef<Path> + Send + Sync> Source for DirectoryLayer<P> {
     fn open(&self) -> Result<Box<dyn Read + Send + '_>, InspectError> {
         Ok(Box::new(self.stream()?))
     }

@@ -44,6 +44,7 @@ pub use lane::{Lane, LaneSandbox};
 pub use launch::{ExecTarget, Sandbox, exec, spawn};
 pub use open_files::{lower_open_files, raise_open_files};
 pub use probe::{CgroupReport, HostReport, Obstacle, Rung, RungReport, probe};
+pub use root::takes_overlay;
 pub use spec::{
     BridgeAttachment, Capabilities, CgroupLimits, CgroupSpec, Exit, ExitStatus, Namespaces,
     Network, PathPolicy, Process, Resource, ResourceLimit, SandboxSpec, Seccomp, Share, Stdio,

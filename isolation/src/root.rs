@@ -108,6 +108,32 @@ fn new_overlay(lower: &[PathBuf], upper: Option<&UpperDirectory>) -> Result<Owne
     )
 }
 
+/// Tells whether overlayfs is to be had, and takes an upper directory on the file system of this
+/// empty directory, which is not so for one on an overlay. Nothing is attached.
+pub fn takes_overlay(directory: &Path) -> bool {
+    let try_it = || -> io::Result<()> {
+        for name in ["lower", "upper", "work"] {
+            std::fs::create_dir(directory.join(name))?;
+        }
+        let place = rustix::fs::open(directory, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (option, name) in [
+            ("lowerdir", "lower"),
+            ("upperdir", "upper"),
+            ("workdir", "work"),
+        ] {
+            let path = format!("/proc/self/fd/{}/{name}", place.as_raw_fd());
+            fsconfig_set_string(&context, option, path)?;
+        }
+        Ok(fsconfig_create(&context)?)
+    };
+    match try_it() {
+        // Before Linux 5.2 it is found out by mounting.
+        Err(error) if error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) => true,
+        tried => tried.is_ok(),
+    }
+}
+
 /// With these off, an upper directory holds nothing but plain files and whiteouts: it can be read
 /// as a layer and stacked elsewhere. Kernels differ in their defaults.
 const OVERLAY_OPTIONS: &[(&str, &str)] = &[

@@ -186,6 +186,15 @@ pub enum StoreError {
         /// The name.
         id: String,
     },
+    /// Without overlayfs, what is written needs a file system that shares content between files.
+    #[error("the file system of {} makes no clones of files, and overlayfs is not to be had there", tree.display())]
+    NoClones {
+        /// The snapshot's tree.
+        tree: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The database of records failed in a way that making it anew does not mend.
     #[error("cannot use the records in {}", path.display())]
     Records {

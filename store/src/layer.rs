@@ -20,7 +20,7 @@ mod whiteout;
 
 pub use ahead::SmallFile;
 pub(crate) use apply::{Applied, apply};
-pub(crate) use copy::{copy_tree, link_tree};
+pub(crate) use copy::{Content, Copier, copy_node, copy_tree, link_tree};
 pub use decompress::{Decompressed, is_archive};
 pub use diff::{Rewrite, Times};
 pub(crate) use diff::{Tree, Written, write_tar, write_trees};

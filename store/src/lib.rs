@@ -71,10 +71,11 @@ pub use metadata::Metadata;
 pub use packed::LayerStorage;
 pub use records::{RecordUse, Records};
 pub use snapshots::{
-    ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind,
+    ActiveSnapshot, CommittedSnapshot, Durability, InitEntry, InitKind, SnapshotKind, Snapshotter,
+    SnapshotterChoice, Written,
 };
 pub use store::{Store, StoreOptions, Transfers, UseLock};
-pub use sys::{Attribute, Facts, Time};
+pub use sys::{Attribute, Facts, Time, is_whiteout_mark};
 pub use transfer::{
     Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,
     fetch_document, join_platforms, publish, pull, push, push_layer, push_set, select,

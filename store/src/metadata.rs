@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 
 use crate::StoreError;
 use crate::error::At;
@@ -81,6 +83,27 @@ fn split(path: &Path) -> (&Path, &OsStr) {
     }
 }
 
+/// What an open directory has beside its content, without overlayfs's own.
+pub(crate) struct Description {
+    facts: Facts,
+    attributes: Vec<Attribute>,
+}
+
+impl Description {
+    pub(crate) fn of(directory: &OwnedFd) -> Result<Self, Errno> {
+        Ok(Self {
+            facts: Facts::of(&rustix::fs::fstat(directory)?),
+            attributes: without_overlay(sys::attributes_of(directory)?),
+        })
+    }
+
+    /// Gives a directory the same. To be called when nothing more is written into it.
+    pub(crate) fn apply(&self, directory: &OwnedFd) -> Result<(), Errno> {
+        let (here, kind) = (OsStr::new("."), FileType::Directory);
+        sys::finish_node(directory, here, kind, &self.facts, &self.attributes)
+    }
+}
+
 /// Drops the attributes by which overlayfs keeps its books: of a mount that made them, not of the
 /// file.
 pub(crate) fn without_overlay(mut attributes: Vec<Attribute>) -> Vec<Attribute> {
@@ -95,7 +118,7 @@ pub(crate) fn is_overlay(name: &OsStr) -> bool {
 }
 
 /// Opens a regular file beneath a directory.
-pub(crate) fn open_regular(root: &std::os::fd::OwnedFd, path: &Path) -> std::io::Result<File> {
+pub(crate) fn open_regular(root: &OwnedFd, path: &Path) -> std::io::Result<File> {
     let file = File::from(sys::open_beneath(
         root,
         path,

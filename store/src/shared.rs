@@ -27,6 +27,7 @@ impl Store {
             additional: Vec::new(),
             layers: options.layers,
             transfers: options.transfers,
+            snapshotter: options.snapshotter,
         };
         let store = Self::handle(root, options, Vec::new())?;
         let failed = |reason| StoreError::Shared {

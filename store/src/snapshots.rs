@@ -3,6 +3,8 @@
 //! ```text
 //! snapshots/<id>/  upper          what was written: the next layer
 //!                  work           overlayfs's own
+//!                  tree           without overlayfs: what the mount shows
+//!                  origins.json   without overlayfs: what the files of `tree` were when they were made
 //!                  root           an empty mount point
 //!                  init           a lower layer of its own, above the stack: what the tool puts
 //!                                 in, and no commit contains; of a stack that is too high, the
@@ -11,27 +13,30 @@
 //!                  lock           locked while a snapshot that lives as long as its maker lives
 //! ```
 
+mod changes;
+mod farm;
+mod file;
 mod init;
+mod snapshotter;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use mica_oci::{ChainId, MountKind, UpperDirectory};
+use mica_oci::{MountKind, UpperDirectory};
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
 
+use changes::Taking;
+use file::{FileKind, read_snapshot_file};
 pub use init::{InitEntry, InitKind};
+pub use snapshotter::{Snapshotter, SnapshotterChoice};
 
 use crate::error::At;
 use crate::layers::root_metadata;
 use crate::squash::link_merged;
-use crate::temporary::{Trash, random_name};
+use crate::temporary::{TemporaryDirectory, Trash, random_name};
 use crate::{Layer, LayerId, Rewrite, Stack, Store, StoreError, View};
-
-/// The version of `snapshot.json` that is read and written.
-const VERSION: u32 = 1;
 
 /// As many lower directories as overlayfs takes (Linux, `fs/overlayfs/ovl_entry.h`, `OVL_MAX_STACK`).
 const MOST_LOWER: usize = 500;
@@ -66,31 +71,23 @@ pub struct ActiveSnapshot {
     root: PathBuf,
     parents: Vec<Layer>,
     kind: FileKind,
+    snapshotter: Snapshotter,
     lock: Option<File>,
 }
 
-/// `snapshot.json`.
-#[derive(Serialize, Deserialize)]
-struct SnapshotFile {
-    version: u32,
-    kind: FileKind,
-    /// Bottom first.
-    parents: Vec<Parent>,
+/// What was written to a snapshot, as a directory in overlayfs form.
+#[derive(Debug)]
+pub struct Written {
+    path: PathBuf,
+    /// It was made to be looked at.
+    _made: Option<TemporaryDirectory>,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum FileKind {
-    Ephemeral,
-    Persistent,
-    View,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Parent {
-    layer: LayerId,
-    /// Absent for a layer that was not registered yet.
-    chain: Option<ChainId>,
+impl AsRef<Path> for Written {
+    /// Returns the directory. It is only to be read.
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl ActiveSnapshot {
@@ -99,9 +96,42 @@ impl ActiveSnapshot {
         &self.id
     }
 
-    /// Returns the directory that takes what is written.
-    pub fn upper(&self) -> &Path {
-        &self.upper
+    /// Returns how it is made.
+    pub fn snapshotter(&self) -> Snapshotter {
+        self.snapshotter
+    }
+
+    /// Returns what was written so far. Without overlayfs it is gathered for that: clones, which
+    /// take no space.
+    pub fn written(&self) -> Result<Written, StoreError> {
+        if self.snapshotter == Snapshotter::Overlayfs {
+            let path = self.upper.clone();
+            return Ok(Written { path, _made: None });
+        }
+        let made = self.store.temporary_directory("written")?;
+        let path = made.path().join("fs");
+        fs::create_dir(&path).at("create", &path)?;
+        self.gather(Taking::Clone, &path)?;
+        Ok(Written {
+            path,
+            _made: Some(made),
+        })
+    }
+
+    /// Makes a layer of what was written so far; the snapshot goes on.
+    pub fn copy_layer(&self) -> Result<Layer, StoreError> {
+        if self.snapshotter == Snapshotter::Overlayfs {
+            return self.store.copy_layer(&self.upper);
+        }
+        let writer = self.store.new_layer()?;
+        self.gather(Taking::Clone, writer.path())?;
+        writer.commit()
+    }
+
+    fn gather(&self, taking: Taking, directory: &Path) -> Result<(), StoreError> {
+        let origins = farm::origins(&self.directory.join("origins.json"))?;
+        let below = View::of_directories(&self.below())?;
+        changes::gather(&self.tree(), &below, &origins, taking, directory)
     }
 
     /// Returns an empty directory to mount it at.
@@ -116,8 +146,50 @@ impl ActiveSnapshot {
         }
     }
 
+    /// Returns the directories that it lies on, topmost first: the Init layer and the stack.
+    pub fn below(&self) -> Vec<PathBuf> {
+        let mut directories = vec![self.directory.join("init")];
+        directories.extend(self.parents().lower_directories());
+        directories
+    }
+
+    /// Returns the directories that together have all that it shows, topmost first.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        match self.snapshotter {
+            Snapshotter::Overlayfs => [vec![self.upper.clone()], self.below()].concat(),
+            Snapshotter::Reflink => vec![self.tree()],
+        }
+    }
+
+    /// Fills the tree: with second names of the layers' files where they are only read.
+    fn plant(&self) -> Result<(), StoreError> {
+        if self.kind == FileKind::View {
+            return link_merged(&Stack::default().view()?, &self.parents, &self.tree());
+        }
+        let below = View::of_directories(&self.below())?;
+        farm::plant(&below, &self.tree(), &self.directory.join("origins.json"))
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.directory.join("tree")
+    }
+
     /// Returns the mount that shows it. Only one may be there at a time.
     pub fn mount(&self, durability: Durability) -> MountKind {
+        match (self.snapshotter, self.kind) {
+            (Snapshotter::Overlayfs, _) => self.overlay(durability),
+            // One directory alone is mounted as it is, read-only.
+            (Snapshotter::Reflink, FileKind::View) => MountKind::Overlay {
+                lower: vec![self.tree()],
+                upper: None,
+            },
+            (Snapshotter::Reflink, _) => MountKind::Bind {
+                source: self.tree(),
+            },
+        }
+    }
+
+    fn overlay(&self, durability: Durability) -> MountKind {
         let layers = &self.parents[..self.parents.len() - self.folded()];
         let mut lower: Vec<PathBuf> = layers.iter().rev().map(|it| it.path.clone()).collect();
         if self.kind != FileKind::View || self.folded() > 0 {
@@ -135,28 +207,23 @@ impl ActiveSnapshot {
     /// take so many.
     fn folded(&self) -> usize {
         let beside_init = MOST_LOWER - 1;
-        match (self.kind, self.parents.len()) {
-            (FileKind::View, MOST_LOWER) => 0,
-            (_, parents) => parents.saturating_sub(beside_init),
+        match (self.snapshotter, self.kind, self.parents.len()) {
+            (Snapshotter::Reflink, ..) | (_, FileKind::View, MOST_LOWER) => 0,
+            (.., parents) => parents.saturating_sub(beside_init),
         }
     }
 
     /// Writes what the mount shows as a tar stream, whether it is mounted or not.
     pub fn write_tree(&self, rewrite: Rewrite, out: impl io::Write) -> Result<(), StoreError> {
-        let mut directories = vec![self.upper.clone(), self.directory.join("init")];
-        directories.extend(self.parents().lower_directories());
-        View::of_directories(&directories)?.write_tree(rewrite, out)
+        View::of_directories(&self.directories())?.write_tree(rewrite, out)
     }
 
-    /// Tells whether nothing was written.
-    pub fn is_unchanged(&self) -> Result<bool, StoreError> {
-        let mut entries = fs::read_dir(&self.upper).at("read", &self.upper)?;
-        Ok(entries.next().is_none())
-    }
-
-    /// Makes a layer of what was written, by a rename. It must not be mounted any more. What else
+    /// Makes a layer of what was written, by renaming. It must not be mounted any more. What else
     /// the snapshot consists of goes with the second value.
     pub fn commit(self) -> Result<(Layer, CommittedSnapshot), StoreError> {
+        if self.snapshotter == Snapshotter::Reflink {
+            self.gather(Taking::Move, &self.upper)?;
+        }
         let layer = self.store.take_layer(&self.upper)?;
         Ok((layer, CommittedSnapshot { snapshot: self }))
     }
@@ -206,6 +273,7 @@ impl Store {
         };
         let mut snapshot = self.snapshot(&id, kind)?;
         snapshot.parents = parent.layers.clone();
+        snapshot.snapshotter = self.snapshotter()?;
         let made = self.make_snapshot(&mut snapshot, init);
         match made {
             Ok(()) => Ok(snapshot),
@@ -234,40 +302,29 @@ impl Store {
         if snapshot.kind == FileKind::Ephemeral {
             snapshot.lock = Some(lock(directory)?);
         }
+        let parents = &snapshot.parents;
         let view = snapshot.parents().view()?;
         let metadata = root_metadata(&view)?;
-        for name in ["upper", "work", "root", "init"] {
+        let own = match snapshot.snapshotter {
+            Snapshotter::Overlayfs => "work",
+            Snapshotter::Reflink => "tree",
+        };
+        for name in ["upper", "root", "init", own] {
             let path = directory.join(name);
             fs::create_dir(&path).at("create", &path)?;
             metadata.apply(&path)?;
         }
-        let (below, folded) = snapshot
-            .parents
-            .split_at(snapshot.parents.len() - snapshot.folded());
-        if !folded.is_empty() {
+        let init_layer = directory.join("init");
+        if snapshot.folded() > 0 {
+            let (below, folded) = parents.split_at(parents.len() - snapshot.folded());
             let layers = below.to_vec();
-            link_merged(&Stack { layers }.view()?, folded, &directory.join("init"))?;
+            link_merged(&Stack { layers }.view()?, folded, &init_layer)?;
         }
-        init::write(&directory.join("init"), &view, init)?;
+        init::write(&init_layer, &view, init)?;
+        if snapshot.snapshotter == Snapshotter::Reflink {
+            snapshot.plant()?;
+        }
         self.write_snapshot_file(snapshot)
-    }
-
-    /// Written last: without it the snapshot is not there. Not synced: one sync of the store
-    /// comes later.
-    fn write_snapshot_file(&self, snapshot: &ActiveSnapshot) -> Result<(), StoreError> {
-        let parents = snapshot.parents.iter().map(|layer| Parent {
-            layer: layer.id.clone(),
-            chain: layer.chain.clone(),
-        });
-        let file = SnapshotFile {
-            version: VERSION,
-            kind: snapshot.kind,
-            parents: parents.collect(),
-        };
-        let path = snapshot.directory.join("snapshot.json");
-        let temporary = snapshot.directory.join("snapshot.json.new");
-        fs::write(&temporary, serde_json::json!(file).to_string()).at("write", &temporary)?;
-        fs::rename(&temporary, &path).at("write", &path)
     }
 
     /// Opens a persistent snapshot. A mark that an unclean volatile mount left is removed: the
@@ -280,7 +337,7 @@ impl Store {
         let path = snapshot.directory.join("snapshot.json");
         let file = read_snapshot_file(&path)?
             .ok_or_else(|| StoreError::NoSnapshot { id: id.to_owned() })?;
-        snapshot.kind = file.kind;
+        (snapshot.kind, snapshot.snapshotter) = (file.kind, file.snapshotter);
         for parent in file.parents {
             snapshot.parents.push(self.layer_by_id(parent.layer)?);
         }
@@ -341,19 +398,6 @@ impl Store {
         Ok(abandoned)
     }
 
-    /// Reads every snapshot's file; `None` for one that was not made to its end.
-    fn snapshot_files(&self) -> Result<Vec<(String, Option<SnapshotFile>)>, StoreError> {
-        let directory = self.directory("snapshots");
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&directory).at("read", &directory)? {
-            let entry = entry.at("read", &directory)?;
-            let file = read_snapshot_file(&entry.path().join("snapshot.json"))?;
-            // What is not UTF-8 is not ours.
-            files.extend(entry.file_name().into_string().ok().map(|id| (id, file)));
-        }
-        Ok(files)
-    }
-
     fn snapshot(&self, id: &str, kind: FileKind) -> Result<ActiveSnapshot, StoreError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if id.is_empty() || id.starts_with('.') || !id.bytes().all(plain) {
@@ -368,21 +412,9 @@ impl Store {
             directory,
             parents: Vec::new(),
             kind,
+            snapshotter: Snapshotter::Overlayfs,
             lock: None,
         })
-    }
-}
-
-fn read_snapshot_file(path: &Path) -> Result<Option<SnapshotFile>, StoreError> {
-    match fs::read(path) {
-        Ok(raw) => serde_json::from_slice(&raw)
-            .map(Some)
-            .map_err(|source| StoreError::Damaged {
-                path: path.to_owned(),
-                source,
-            }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("read", path),
     }
 }
 

@@ -13,8 +13,8 @@ use rustix::fs::{self as rfs, AtFlags, FileType};
 use rustix::io::Errno;
 
 use crate::error::At;
-use crate::metadata::without_overlay;
-use crate::sys::{self, Facts};
+use crate::metadata::Description;
+use crate::sys;
 use crate::view::{Child, MergedDirectory};
 use crate::{Layer, Stack, Store, StoreError, View};
 
@@ -83,11 +83,7 @@ fn merge(parts: &[OwnedFd], below: Option<&MergedDirectory>, to: &OwnedFd) -> Re
             }
         }
     }
-    let top = &parts[0];
-    let attributes = without_overlay(sys::attributes_of(top)?);
-    let facts = Facts::of(&rfs::fstat(top)?);
-    let here = OsStr::new(".");
-    sys::finish_node(to, here, FileType::Directory, &facts, &attributes)
+    Description::of(&parts[0])?.apply(to)
 }
 
 fn directory(

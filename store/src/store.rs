@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::FlockOperation;
 
 use crate::durable::boot_id;
 use crate::error::At;
 use crate::records::Database;
-use crate::{LayerStorage, Limits, StoreError};
+use crate::{LayerStorage, Limits, Snapshotter, SnapshotterChoice, StoreError};
 
 /// The format version that this program reads and writes.
 pub(crate) const VERSION: &str = "1";
@@ -35,6 +35,8 @@ struct Inner {
     boot_id: String,
     options: StoreOptions,
     database: Database,
+    /// What the automatic choice came to.
+    snapshotter: OnceLock<Snapshotter>,
     /// Read-only stores that are looked into as well.
     shared: Vec<Store>,
 }
@@ -50,6 +52,8 @@ pub struct StoreOptions {
     pub layers: LayerStorage,
     /// How many blobs move at a time.
     pub transfers: Transfers,
+    /// How snapshots are made.
+    pub snapshotter: SnapshotterChoice,
 }
 
 /// How many blobs move at a time.
@@ -118,6 +122,7 @@ impl Store {
                 boot_id: boot_id(),
                 options,
                 database: Database::default(),
+                snapshotter: OnceLock::new(),
                 shared,
             }),
         })
@@ -184,6 +189,11 @@ impl Store {
     /// Returns what is kept of layers.
     pub(crate) fn layer_storage(&self) -> LayerStorage {
         self.inner.options.layers
+    }
+
+    /// Returns how snapshots are to be made, and where the outcome is kept.
+    pub(crate) fn snapshotter_choice(&self) -> (SnapshotterChoice, &OnceLock<Snapshotter>) {
+        (self.inner.options.snapshotter, &self.inner.snapshotter)
     }
 
     /// Returns the ID of the machine's boot.

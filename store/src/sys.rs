@@ -10,10 +10,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    self, AtFlags, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, Timespec, Timestamps,
-    Uid, XattrFlags,
+    self, AtFlags, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, StatxFlags,
+    StatxTimestamp, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// The attribute by which overlayfs knows a directory that hides those of lower layers.
 /// Source: Linux, `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories".
@@ -66,9 +67,20 @@ pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Tells whether this is overlayfs's mark for a removed file: a character device 0:0.
+/// The mode of the mark for a removed file where overlayfs's own cannot be made: on an overlay. The
+/// device, 0:1, is none that a driver has.
+const NESTED_WHITEOUT: u32 = 0o7000;
+
+/// Tells whether a file is the mark for a removed one: a character device 0:0, as overlayfs has
+/// it, or in a store that lies on an overlay 0:1 with the mode 07000.
+pub fn is_whiteout_mark(mode: u32, device: u64) -> bool {
+    let is_device = FileType::from_raw_mode(mode) == FileType::CharacterDevice;
+    let is_nested = device == fs::makedev(0, 1) && mode & 0o7777 == NESTED_WHITEOUT;
+    is_device && (device == 0 || is_nested)
+}
+
 pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    file_type(stat) == FileType::CharacterDevice && stat.st_rdev == 0
+    is_whiteout_mark(stat.st_mode, stat.st_rdev)
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -124,7 +136,14 @@ pub(crate) fn make_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Err
 }
 
 pub(crate) fn make_whiteout(at: impl AsFd, name: &OsStr) -> Result<(), Errno> {
-    fs::mknodat(at, name, FileType::CharacterDevice, Mode::empty(), 0)
+    let kind = FileType::CharacterDevice;
+    match fs::mknodat(&at, name, kind, Mode::empty(), 0) {
+        Err(Errno::PERM) => {
+            let mode = Mode::from_raw_mode(NESTED_WHITEOUT);
+            fs::mknodat(at, name, kind, mode, fs::makedev(0, 1))
+        }
+        made => made,
+    }
 }
 
 pub(crate) fn stat(at: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
@@ -137,6 +156,37 @@ pub(crate) fn find(at: impl AsFd, name: &OsStr) -> Result<Option<Stat>, Errno> {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// What tells a file from all others, and from itself before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) inode: u64,
+    /// When the inode was made; the number alone may come again. Zero where that is not kept.
+    pub(crate) born: Time,
+    /// When its content or metadata changed last; the kernel alone sets it.
+    pub(crate) changed: Time,
+}
+
+impl Identity {
+    pub(crate) fn of(file: impl AsFd) -> Result<Self, Errno> {
+        Self::read(file, OsStr::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    pub(crate) fn at(directory: impl AsFd, name: &OsStr) -> Result<Self, Errno> {
+        Self::read(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn read(at: impl AsFd, name: &OsStr, flags: AtFlags) -> Result<Self, Errno> {
+        let wanted = StatxFlags::INO | StatxFlags::CTIME | StatxFlags::BTIME;
+        let found = fs::statx(at, name, flags, wanted)?;
+        let time = |time: StatxTimestamp| (time.tv_sec, time.tv_nsec);
+        Ok(Self {
+            inode: found.stx_ino,
+            born: time(found.stx_btime),
+            changed: time(found.stx_ctime),
+        })
     }
 }
 

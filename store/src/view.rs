@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use entry::{Entry, FileType};
-pub(crate) use merged::{Child, MergedDirectory};
+pub(crate) use merged::{Child, Found, MergedDirectory};
 
 use crate::error::At;
 use crate::metadata::{open_regular, without_overlay};

@@ -37,6 +37,7 @@ mod serve;
 mod shared_stores;
 mod shell;
 mod shipping;
+mod snapshotters;
 mod soak;
 mod sources;
 mod stacks;
@@ -114,6 +115,7 @@ const TESTS: &[Test] = tests! {
     run_options: bind_mounts, cache_mount_options, cache_sharing, ssh_agent, ssh_is_missing,
         entitlements, devices, names_and_limits, proxies_leave_no_trace;
     crashes: at_every_call;
+    snapshotters: store_on_an_overlay;
     soak: eight_at_once;
     stacks: five_hundred_layers;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,

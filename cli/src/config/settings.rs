@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use mica_registry_client::{
     Credentials, HostTls, Mirror, Proxies, RateLimit, RegistryConfig, TlsRoots,
 };
-use mica_store::{Limits, Transfers};
+use mica_store::{Limits, Snapshotter, SnapshotterChoice, Transfers};
 use serde::Deserialize;
 
 use super::{Environment, Registries};
@@ -37,8 +37,20 @@ pub(crate) struct Settings {
     max_concurrent_downloads: Option<NonZeroUsize>,
     /// How many blobs go to one at a time.
     max_concurrent_uploads: Option<NonZeroUsize>,
+    /// How read-write layers are laid over others.
+    snapshotter: SnapshotterName,
     /// How builds run.
     pub(crate) build: BuildSettings,
+}
+
+/// What `snapshotter` and `MICA_SNAPSHOTTER` may say.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SnapshotterName {
+    #[default]
+    Auto,
+    Overlayfs,
+    Reflink,
 }
 
 /// How builds run: `build`.
@@ -217,6 +229,29 @@ impl Settings {
             downloads: self.max_concurrent_downloads.unwrap_or(usual.downloads),
             uploads: self.max_concurrent_uploads.unwrap_or(usual.uploads),
         }
+    }
+
+    /// Returns how read-write layers are laid over others: the variable's word, or the file's.
+    pub(crate) fn snapshotter(
+        &self,
+        environment: Environment,
+    ) -> Result<SnapshotterChoice, CliError> {
+        const VARIABLE: &str = "MICA_SNAPSHOTTER";
+        let name = match environment.variable(VARIABLE) {
+            None => self.snapshotter,
+            Some(value) => {
+                serde_json::from_value(value.clone().into()).map_err(|_| CliError::Variable {
+                    variable: VARIABLE,
+                    value,
+                    reason: "expected auto, overlayfs or reflink".into(),
+                })?
+            }
+        };
+        Ok(match name {
+            SnapshotterName::Auto => SnapshotterChoice::Automatic(mica_isolation::takes_overlay),
+            SnapshotterName::Overlayfs => SnapshotterChoice::Fixed(Snapshotter::Overlayfs),
+            SnapshotterName::Reflink => SnapshotterChoice::Fixed(Snapshotter::Reflink),
+        })
     }
 
     /// Returns what layers are held against when they are unpacked.

@@ -195,8 +195,5 @@ fn container_image(session: &Session, name: &str) -> Result<Image, Failure> {
     let files = containers.image_and_changes(&id)?;
     let image = store.find(files.image.as_str())?;
     let image = Image::of_store(name, &store, image);
-    Ok(match files.upper {
-        Some(upper) => image.with_upper(name, upper),
-        None => image,
-    })
+    Ok(image.with_written(name, files.written))
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::copy::copy_node;
+use super::copy::{Content, copy_node};
 use super::error::{During, EntryError};
 use super::limits::{DanglingLinks, Ownership};
 use crate::metadata::without_overlay;
@@ -191,7 +191,8 @@ impl<'v> Upper<'v> {
             return Ok(());
         };
         self.materialise(place)?;
-        copy_node(from, name, place.handle(), name).during("copy a file from a lower layer")
+        copy_node(from, name, place.handle(), name, Content::Copied)
+            .during("copy a file from a lower layer")
     }
 
     /// Sets the times of all directories. To be called when everything is written.

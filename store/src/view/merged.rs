@@ -68,8 +68,13 @@ impl MergedDirectory {
     /// Returns the directory of the topmost layer that has something of that name.
     pub(crate) fn find_at(&self, name: &OsStr) -> Result<Option<&OwnedFd>, Errno> {
         let found = self.find(name)?;
-        let part = found.and_then(|(layer, _)| self.parts.iter().find(|part| part.layer == layer));
-        Ok(part.map(|part| &part.directory))
+        Ok(found.and_then(|(layer, _)| self.part(layer)))
+    }
+
+    /// Returns a layer's directory of this path.
+    pub(crate) fn part(&self, layer: usize) -> Option<&OwnedFd> {
+        let part = self.parts.iter().find(|part| part.layer == layer);
+        part.map(|part| &part.directory)
     }
 
     /// Opens what has that name.

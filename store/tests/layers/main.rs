@@ -1,7 +1,9 @@
 //! Layers from outside: tar streams, directories in overlayfs form, views, snapshots.
 
+mod conformance;
 mod hostile;
 mod overlay;
+mod place;
 mod random_trees;
 mod recorded;
 mod round_trip;
