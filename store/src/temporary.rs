@@ -53,6 +53,7 @@ impl Store {
                 .create_new(true)
                 .mode(0o600)
                 .open(path)
+                .map(Some)
         })
         .map(|(path, file)| TemporaryFile { file, path })
     }
@@ -64,7 +65,10 @@ impl Store {
     ) -> Result<TemporaryDirectory, StoreError> {
         self.make_temporary(prefix, |path| {
             fs::DirBuilder::new().mode(0o700).create(path)?;
-            File::open(path)
+            match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                opened => opened.map(Some),
+            }
         })
         .map(|(path, lock)| TemporaryDirectory { path, _lock: lock })
     }
@@ -115,12 +119,12 @@ impl Store {
         Ok(found)
     }
 
-    /// A collector may lock and remove a new name before its maker has locked it: then the name
-    /// is gone, or leads elsewhere, and another one is made.
+    /// A collector may lock and remove a new name before its maker has opened or locked it: then the
+    /// name is gone (`None`), or leads elsewhere, and another one is made.
     fn make_temporary(
         &self,
         prefix: &str,
-        make: impl Fn(&Path) -> io::Result<File>,
+        make: impl Fn(&Path) -> io::Result<Option<File>>,
     ) -> Result<(Abandoned, File), StoreError> {
         loop {
             let name = format!("{prefix}-{}", random_name());
@@ -132,7 +136,10 @@ impl Store {
                 }
                 made => made.at("create", &path.0)?,
             };
-            if try_lock(&file) && is_same(&file, &path.0) {
+            if let Some(file) = file
+                && try_lock(&file)
+                && is_same(&file, &path.0)
+            {
                 return Ok((path, file));
             }
         }
