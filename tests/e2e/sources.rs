@@ -116,7 +116,8 @@ fn answer_two_at_once(listener: &TcpListener) -> bool {
     {
         stream.set_nonblocking(false).expect("it can wait");
         let mut request = BufReader::new(stream.try_clone().expect("a handle"));
-        let mut line = String::from(" ");
+        // The headers end with an empty line.
+        let mut line = String::from("GET");
         while !line.trim().is_empty() {
             line.clear();
             request.read_line(&mut line).expect("a request");
