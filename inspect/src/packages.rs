@@ -132,6 +132,17 @@ impl Image {
         Ok(packages)
     }
 
+    /// Returns package databases among the merged files that nothing here can read: rpm's before SQLite
+    /// (Berkeley DB), and those of `ndb`.
+    pub fn unread_databases(&self, stack: &Stack<'_>) -> Vec<String> {
+        let directories = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
+        let paths = directories.iter().flat_map(|directory| {
+            ["Packages", "Packages.db"].map(|name| format!("{directory}/{name}"))
+        });
+        let is_there = |path: &String| self.find_file(&stack.tree, path.as_bytes()).is_ok();
+        paths.filter(is_there).collect()
+    }
+
     /// Reads which operating system the merged files are.
     ///
     /// # Errors

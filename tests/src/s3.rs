@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::command::run;
-use crate::machine::repository;
 use crate::peers::needs;
+use crate::python::python_environment;
 use crate::runner::Skip;
 
 /// The server without what its other services need.
@@ -37,8 +37,8 @@ impl S3Server {
     /// # Panics
     /// When it does not answer in time.
     pub fn start() -> Result<Self, Skip> {
-        needs(&["python3", "curl"])?;
-        let python = environment()?;
+        needs(&["curl"])?;
+        let python = python_environment("moto", PACKAGES)?.join("python3");
         let directory = tempfile::Builder::new().prefix("mica-s3-").tempdir();
         let directory = directory.expect("a temporary directory can be made");
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -79,32 +79,6 @@ impl S3Server {
             Some(path.to_owned())
         };
         log.lines().filter_map(request).collect()
-    }
-}
-
-/// Returns the interpreter that has the packages, installed once a checkout.
-fn environment() -> Result<PathBuf, Skip> {
-    let place = repository().join(".cache/tests/moto");
-    let (python, done) = (place.join("bin/python3"), place.join("installed"));
-    if done.exists() {
-        return Ok(python);
-    }
-    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&place));
-    if made.code != 0 {
-        return Err(Skip("python3 cannot make environments here".into()));
-    }
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "-q", "--no-compile"]);
-    install.arg("--disable-pip-version-check").args(PACKAGES);
-    match run(&mut install) {
-        installed if installed.code == 0 => {
-            File::create(&done).expect("the checkout is ours");
-            Ok(python)
-        }
-        failed => {
-            let reason = failed.stderr.lines().last().unwrap_or_default().to_owned();
-            Err(Skip(format!("moto cannot be installed: {reason}")))
-        }
     }
 }
 

@@ -46,6 +46,11 @@ pub(crate) fn run(args: &SbomArgs, session: &Session) -> Outcome {
     let image = look::open_image(session, &args.image, args.platform.as_deref())?;
     let stack = image.full_stack()?;
     let packages = image.packages(&stack)?;
+    for path in image.unread_databases(&stack) {
+        let message =
+            format!("/{path} is a database that cannot be read: its packages are missing");
+        session.printer.warning(&message);
+    }
     let distribution = image.distribution(&stack)?;
     let materials = Materials {
         image: &image,
