@@ -106,7 +106,8 @@ pub(crate) fn of_dpkg() -> Outcome {
         .filter_map(|line| line.strip_prefix("installed "));
     let mut expected: Vec<_> = installed.map(str::to_owned).collect();
     let mut found = packages(&machine, &format!("dir:{}", whole.display()), "dpkg");
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
     let one = query(&["-s", "dpkg"]);
     let one: String = one
@@ -208,7 +209,8 @@ pub(crate) fn of_real_programs() -> Outcome {
     let library = bin.parent().expect("it has one").join("lib");
     let image = copied(&machine, "python", &library, "usr/lib");
     let mut found = packages(&machine, &image, "python");
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     // pip brings copies of others along, which Python does not list.
     expected.retain(|line| !found.contains(line));
     assert_eq!(expected, [""; 0], "of {found:#?}");
