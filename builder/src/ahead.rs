@@ -10,7 +10,7 @@ use mica_dockerfile::{AddInstruction, CopySource, InstructionKind};
 use crate::engine::Engine;
 use crate::error::ErrorKind;
 use crate::remote::{
-    Answer, Download, DownloadRequest, Downloads, GitPlace, GitReference, RemoteFile,
+    Answer, Download, DownloadRequest, Downloads, GitPlace, GitReference, RemoteFile, is_http,
 };
 use crate::stage::StageBuild;
 
@@ -52,12 +52,7 @@ fn plain_addresses(add: &AddInstruction) -> impl Iterator<Item = &str> {
 
 fn is_plain_file(path: &str) -> bool {
     let is_file = || matches!(GitReference::parse(path, GitPlace::Source), Ok(None));
-    is_url(path) && !path.contains(['$', '\\', '`']) && is_file()
-}
-
-/// Tells whether a source is the address of a file.
-pub(crate) fn is_url(path: &str) -> bool {
-    path.starts_with("http://") || path.starts_with("https://")
+    is_http(path) && !path.contains(['$', '\\', '`']) && is_file()
 }
 
 impl Engine<'_> {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use mica_dockerfile::ignore::Matcher;
 
-use crate::ahead::is_url;
 use crate::context::ContextSource;
 use crate::copy::{Copying, Group};
 use crate::error::ErrorKind;
 use crate::explain::FileList;
-use crate::remote::{Commit, GitPlace, GitReference, RemoteError, RemoteFile, redacted};
+use crate::remote::{Commit, GitPlace, GitReference, RemoteError, RemoteFile, is_http, redacted};
 use crate::sources::Wildcards;
 use crate::stage::StageBuild;
 
@@ -87,7 +86,7 @@ impl StageBuild<'_, '_> {
                     problem: "source can't be a git ref for COPY".into(),
                 });
             }
-            (None, None) if is_url(path) => {
+            (None, None) if is_http(path) => {
                 return Err(ErrorKind::Value {
                     instruction: "COPY",
                     problem: "source can't be a URL for COPY".into(),
@@ -101,7 +100,7 @@ impl StageBuild<'_, '_> {
         if let Some(reference) = reference {
             return self.commit_provenance(add, reference, checksum).map(Some);
         }
-        if !is_url(path) {
+        if !is_http(path) {
             return Ok(None);
         }
         let file = self.engine.remote_file(path, checksum)?;

@@ -222,7 +222,7 @@ fn is_url(address: &str) -> bool {
     address.contains("://")
 }
 
-fn is_http(address: &str) -> bool {
+pub(crate) fn is_http(address: &str) -> bool {
     address.starts_with("http://") || address.starts_with("https://")
 }
 

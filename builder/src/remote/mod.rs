@@ -18,6 +18,7 @@ mod secrets;
 pub use download::{Answer, Download, DownloadRequest, Downloads, RemoteFile, Want};
 pub use error::RemoteError;
 pub use git::{Checkout, Commit, Repositories};
+pub(crate) use git_url::is_http;
 pub use git_url::{GitPlace, GitReference, GitReferenceError, redacted};
 
 /// Undoes percent-encoding; what is none stays as it is.
