@@ -38,8 +38,6 @@ pub(crate) struct Copier<'c> {
 
 /// A regular file to copy.
 struct FileCopy<'e> {
-    /// Its place among those that are copied at the same time.
-    turn: usize,
     entry: &'e Entry,
     /// Its path in the image.
     target: PathBuf,
@@ -248,11 +246,8 @@ impl<'c> Copier<'c> {
         source: &ContextSource,
         batch: &mut Batch<'_>,
     ) -> Result<(), ErrorKind> {
-        let mut copied = parallel::map(&batch.files, Worker::new, |worker, file| {
-            Ok::<_, ErrorKind>((file.turn, self.copy_file(source, file, worker)?))
-        })?;
-        copied.sort_unstable_by_key(|(turn, _)| *turn);
-        let mut copied = copied.into_iter().map(|(_, content)| content);
+        let copy = |worker: &mut Worker, file: &FileCopy<'_>| self.copy_file(source, file, worker);
+        let mut copied = parallel::map(&batch.files, Worker::new, copy)?.into_iter();
         batch.bytes = 0;
         let mut files = batch.files.drain(..);
         let puts = batch.order.drain(..).filter_map(|part| match part {
@@ -305,7 +300,6 @@ impl<'c> Copier<'c> {
                     batch.bytes += entry.size;
                 }
                 batch.files.push(FileCopy {
-                    turn: batch.files.len(),
                     entry,
                     target,
                     host,

@@ -275,8 +275,8 @@ fn file_digests(
     if unknown.is_empty() {
         return Ok(sums);
     }
-    for (index, sum) in read_all(source, entries, &unknown)? {
-        sums[index] = Some(sum);
+    for (index, sum) in unknown.iter().zip(read_all(source, entries, &unknown)?) {
+        sums[*index] = Some(sum);
     }
     if let Some(identity) = &source.identity {
         remember(store, identity, known, entries, &sums)?;
@@ -289,10 +289,10 @@ fn read_all(
     source: &ContextSource,
     entries: &[&Entry],
     unknown: &[usize],
-) -> Result<Vec<(usize, Sum)>, ErrorKind> {
+) -> Result<Vec<Sum>, ErrorKind> {
     let buffer = || vec![0; 256 * 1024];
     parallel::map(unknown, buffer, |buffer, &index| {
-        Ok((index, read_one(source, entries[index], buffer)?))
+        read_one(source, entries[index], buffer)
     })
 }
 

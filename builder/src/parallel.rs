@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// How many items a thread takes at most at a time.
 const LARGEST_SHARE: usize = 64;
 
-/// Returns what `work` gives for each item, in no order. `start` makes what each thread keeps from
+/// Returns what `work` gives for each item, in their order. `start` makes what each thread keeps from
 /// item to item, such as a buffer.
 ///
 /// # Errors
@@ -22,19 +22,19 @@ pub(crate) fn map<T: Sync, S, R: Send, E: Send>(
     let share_size = (items.len() / (cores * 8)).clamp(1, LARGEST_SHARE);
     let shares: Vec<&[T]> = items.chunks(share_size).collect();
     let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::with_capacity(items.len()));
+    let found = Mutex::new(Vec::with_capacity(shares.len()));
     let share = || -> Result<(), E> {
-        let (mut state, mut own) = (start(), Vec::new());
-        while let Some(items) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for item in *items {
-                own.push(work(&mut state, item)?);
-            }
+        let mut state = start();
+        loop {
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            let Some(items) = shares.get(turn) else {
+                return Ok(());
+            };
+            let done = items.iter().map(|item| work(&mut state, item));
+            let done: Vec<R> = done.collect::<Result<_, E>>()?;
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.push((turn, done));
         }
-        found
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(&mut own);
-        Ok(())
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (1..cores.min(shares.len()))
@@ -46,7 +46,9 @@ pub(crate) fn map<T: Sync, S, R: Send, E: Send>(
             .map(|thread| thread.join().expect("the work does not panic"));
         others.fold(first, Result::and)
     })?;
-    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_unstable_by_key(|(turn, _)| *turn);
+    Ok(found.into_iter().flat_map(|(_, done)| done).collect())
 }
 
 #[cfg(test)]
@@ -64,10 +66,8 @@ mod tests {
                 Ok::<_, ()>(item * 2)
             },
         );
-        let mut doubled = doubled.expect("nothing fails");
-        doubled.sort_unstable();
         assert_eq!(
-            doubled,
+            doubled.expect("nothing fails"),
             items.iter().map(|item| item * 2).collect::<Vec<_>>()
         );
         let failed = map(

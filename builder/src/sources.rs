@@ -283,18 +283,13 @@ impl Walk<'_> {
             let each = |met| self.add(met, found, Self::spread);
             return met.into_iter().try_for_each(each);
         }
-        let met: Vec<_> = met.into_iter().enumerate().collect();
-        let mut walked = parallel::map(
-            &met,
-            || (),
-            |(), (turn, met)| {
-                let mut found = Vec::new();
-                self.add(met.clone(), &mut found, Self::directory)?;
-                Ok::<_, ErrorKind>((*turn, found))
-            },
-        )?;
-        walked.sort_unstable_by_key(|(turn, _)| *turn);
-        found.extend(walked.into_iter().flat_map(|(_, found)| found));
+        let walk = |(): &mut (), met: &Met| {
+            let mut found = Vec::new();
+            self.add(met.clone(), &mut found, Self::directory)?;
+            Ok::<_, ErrorKind>(found)
+        };
+        let walked = parallel::map(&met, || (), walk)?;
+        found.extend(walked.into_iter().flatten());
         Ok(())
     }
 
