@@ -1,13 +1,8 @@
 //! Compression in parallel, with the same bytes on every machine.
 //!
 //! The input is cut into blocks that are compressed on their own. Blocks, not threads, shape the
-//! output. Gzip is one member whose deflate blocks each end with a sync flush; zstd is a frame a
-//! block, which makes one stream by RFC 8878, 3.1.
-//!
-//! ```text
-//! gzip  header (no name, time 0) │ block │ block │ … │ empty final block │ CRC-32 │ length
-//! zstd  frame │ frame │ …
-//! ```
+//! output. A block is a member of gzip (RFC 1952, 2.2) or a frame of zstd (RFC 8878, 3.1), of
+//! which any number make one stream.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use flate2::{Compress, Compression as DeflateLevel, Crc, FlushCompress};
+use libdeflater::{CompressionLvl, Compressor};
 use mica_oci::Compression;
 
 /// Input bytes of one block. Smaller blocks lose matches, larger ones parallelism.
@@ -23,16 +18,10 @@ const BLOCK: usize = 1 << 20;
 
 /// Part of the format of what leaves the store: another level gives other digests.
 /// The figures are in `docs/decisions/0006-gzip-back-end.md`.
-const GZIP_LEVEL: i32 = 3;
+const GZIP_LEVEL: i32 = 2;
 
 /// The library's own default.
 const ZSTD_LEVEL: i32 = 3;
-
-/// RFC 1952, 2.3: deflate, no flags, time 0, no hint of the level, unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-
-/// RFC 1951, 3.2.6: the last block, with fixed codes and nothing but its end.
-const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// More threads than this wait for the one that writes.
 const MOST_THREADS: usize = 16;
@@ -93,34 +82,49 @@ impl Codec {
             (Compression::Zstd, level) => format!("/zstd-{level}"),
         }
     }
+}
 
-    fn header(self) -> &'static [u8] {
-        match self.compression {
-            Compression::Gzip => &HEADER,
-            Compression::None | Compression::Zstd => &[],
-        }
+/// What one thread compresses its blocks with.
+enum Packer {
+    None,
+    Gzip(Box<Compressor>),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Packer {
+    fn new(codec: Codec) -> io::Result<Self> {
+        Ok(match codec.compression {
+            Compression::None => Self::None,
+            Compression::Zstd => Self::Zstd(zstd::bulk::Compressor::new(codec.level)?),
+            Compression::Gzip => {
+                let level = CompressionLvl::new(codec.level);
+                let level = level.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+                Self::Gzip(Box::new(Compressor::new(level)))
+            }
+        })
     }
 
-    fn compress_block(self, input: Vec<u8>) -> io::Result<Block> {
-        let compressed = match self.compression {
-            Compression::None => input,
-            Compression::Zstd => zstd::bulk::compress(&input, self.level)?,
-            Compression::Gzip => return deflate_block(&input, self.level.unsigned_abs()),
-        };
-        let crc = Crc::new();
-        Ok(Block { compressed, crc })
+    fn pack(&mut self, input: Vec<u8>) -> io::Result<Vec<u8>> {
+        match self {
+            Self::None => Ok(input),
+            Self::Zstd(frame) => frame.compress(&input),
+            Self::Gzip(member) => {
+                let mut packed = vec![0; member.gzip_compress_bound(input.len())];
+                let length = member.gzip_compress(&input, &mut packed);
+                packed.truncate(length.map_err(io::Error::other)?);
+                Ok(packed)
+            }
+        }
     }
 }
 
 /// Compresses what is written to it; memory is bounded by the number of threads.
 pub(crate) struct BlockWriter<W: Write> {
     out: W,
-    codec: Codec,
     blocks: u64,
     block: Vec<u8>,
     workers: Workers,
-    pending: VecDeque<Receiver<io::Result<Block>>>,
-    crc: Crc,
+    pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
 }
 
 /// The threads, and the way to them; dropping ends them.
@@ -131,12 +135,7 @@ struct Workers {
 
 struct Job {
     input: Vec<u8>,
-    reply: SyncSender<io::Result<Block>>,
-}
-
-struct Block {
-    compressed: Vec<u8>,
-    crc: Crc,
+    reply: SyncSender<io::Result<Vec<u8>>>,
 }
 
 impl<W: Write> BlockWriter<W> {
@@ -149,33 +148,24 @@ impl<W: Write> BlockWriter<W> {
         Self::with_threads(out, codec, threads.min(MOST_THREADS))
     }
 
-    fn with_threads(mut out: W, codec: Codec, threads: usize) -> io::Result<Self> {
-        out.write_all(codec.header())?;
+    fn with_threads(out: W, codec: Codec, threads: usize) -> io::Result<Self> {
         Ok(Self {
             out,
-            codec,
             blocks: 0,
             block: Vec::with_capacity(BLOCK),
             workers: Workers::start(threads, codec)?,
             pending: VecDeque::new(),
-            crc: Crc::new(),
         })
     }
 
     /// Ends the stream and returns what it was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        // Nothing at all is no zstd stream, an empty frame is.
-        let lacks_frame = self.codec.compression == Compression::Zstd && self.blocks == 0;
-        if !self.block.is_empty() || lacks_frame {
+        // Nothing at all is no stream of gzip or zstd; a member or frame of nothing is one.
+        if !self.block.is_empty() || self.blocks == 0 {
             self.send_block()?;
         }
         while !self.pending.is_empty() {
             self.write_oldest()?;
-        }
-        if self.codec.compression == Compression::Gzip {
-            self.out.write_all(&FINAL_BLOCK)?;
-            self.out.write_all(&self.crc.sum().to_le_bytes())?;
-            self.out.write_all(&self.crc.amount().to_le_bytes())?;
         }
         Ok(self.out)
     }
@@ -196,8 +186,7 @@ impl<W: Write> BlockWriter<W> {
     fn write_oldest(&mut self) -> io::Result<()> {
         if let Some(oldest) = self.pending.pop_front() {
             let block = oldest.recv().map_err(|_| worker_died())??;
-            self.out.write_all(&block.compressed)?;
-            self.crc.combine(&block.crc);
+            self.out.write_all(&block)?;
         }
         Ok(())
     }
@@ -230,9 +219,10 @@ impl Workers {
         for _ in 0..count {
             let queue = Arc::clone(&queue);
             let thread = thread::Builder::new().name("compress".to_owned());
+            let packer = Packer::new(codec)?;
             workers
                 .threads
-                .push(thread.spawn(move || work(&queue, codec))?);
+                .push(thread.spawn(move || work(&queue, packer))?);
         }
         Ok(workers)
     }
@@ -253,31 +243,12 @@ impl Drop for Workers {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, codec: Codec) {
+fn work(queue: &Mutex<Receiver<Job>>, mut packer: Packer) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         // The writer may have gone after an error of its own; then nobody wants the block.
-        let _ = job.reply.send(codec.compress_block(job.input));
-    }
-}
-
-fn deflate_block(input: &[u8], level: u32) -> io::Result<Block> {
-    let mut crc = Crc::new();
-    crc.update(input);
-    let mut deflate = Compress::new(DeflateLevel::new(level), false);
-    // Stored blocks need 5 bytes for 64 KiB at most, the flush another 5.
-    let mut compressed = Vec::with_capacity(input.len() + input.len() / 1000 + 64);
-    loop {
-        let rest = &input[deflate.total_in() as usize..];
-        deflate
-            .compress_vec(rest, &mut compressed, FlushCompress::Sync)
-            .map_err(io::Error::other)?;
-        let all = deflate.total_in() as usize == input.len();
-        if all && compressed.len() < compressed.capacity() {
-            return Ok(Block { compressed, crc });
-        }
-        compressed.reserve(BLOCK / 8);
+        let _ = job.reply.send(packer.pack(job.input));
     }
 }
 
@@ -326,9 +297,8 @@ mod tests {
             Compression::None => back.extend_from_slice(bytes),
             Compression::Zstd => back = zstd::decode_all(bytes).unwrap(),
             Compression::Gzip => {
-                let mut decoder = flate2::read::GzDecoder::new(bytes);
+                let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
                 decoder.read_to_end(&mut back).unwrap();
-                assert_eq!(decoder.into_inner(), [0u8; 0], "a single member");
             }
         }
         back
@@ -389,10 +359,10 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if bytes.len() > HEADER.len() {
-                return Err(io::ErrorKind::StorageFull.into());
+            match bytes.len() {
+                0 => Ok(0),
+                _ => Err(io::ErrorKind::StorageFull.into()),
             }
-            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -412,6 +382,6 @@ mod tests {
     #[test]
     fn output_is_pinned() {
         let digest = mica_oci::Digest::of(&compress(Codec::GZIP, &sample(2 * BLOCK + 5), 2, BLOCK));
-        assert_eq!(digest.short(), "e2b31f76fd37");
+        assert_eq!(digest.short(), "5cc807567c23");
     }
 }

@@ -52,6 +52,9 @@ fn push_all() -> Result<Pushed, mica_tests::Skip> {
     let tree = machine.path("tree");
     fs::create_dir(&tree).expect("the directory is ours");
     make_rich_tree(&tree);
+    // More than a block: gzip of several members, zstd of several frames.
+    let large: String = (0..400_000).map(|line| format!("{line}\n")).collect();
+    fs::write(tree.join("large"), large).expect("the tree is ours");
     let mut tar = Command::new("tar");
     tar.args(["--xattrs", "--xattrs-include=*", "--format=posix", "-C"])
         .arg(&tree);
