@@ -156,23 +156,26 @@ impl Authorizer {
     }
 
     /// Learns from a 401. Tells whether the request is worth repeating with another header.
+    ///
+    /// A host, or what stands before it, may refuse a token without a word about how to get another:
+    /// what it said before counts.
     pub(crate) async fn learn(
         &self,
         endpoint: &Endpoint,
         headers: &HeaderMap,
         used: Option<&HeaderValue>,
     ) -> bool {
-        let Some(challenge) = Challenge::of(headers) else {
-            return false;
-        };
         let mut state = self.state.lock().await;
         state.tokens.retain(|_, token| Some(&token.header) != used);
         if let (Some(cache), Some(used)) = (&self.cache, used) {
             cache.remove_token(&endpoint.name, used);
         }
-        let bearer = matches!(challenge, Challenge::Bearer { .. });
-        state.challenge = Some(challenge);
-        used.is_none() || bearer
+        state.challenge = Challenge::of(headers).or_else(|| state.challenge.take());
+        match state.challenge {
+            Some(Challenge::Bearer { .. }) => true,
+            Some(Challenge::Basic) => used.is_none(),
+            None => false,
+        }
     }
 
     /// Tells how the host authenticates, and the identity token that it gave out.

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mica_tests::{Machine, NetworkFault, Outcome, Proxy, Serving};
+use mica_tests::{Machine, NetworkFault, Outcome, Proxy, Registry, Serving, TokenServer};
+
+const PASSWORD: &str = "open sesame";
 
 /// How many pushes and pulls; `MICA_TEST_FAULTS` is another number.
 const ROUNDS: u64 = 6;
@@ -239,6 +241,75 @@ pub(crate) fn every_fault_once() -> Outcome {
         assert!(proxy.faults() > LAYERS, "{name}");
     }
     Ok(())
+}
+
+/// Requests that a single refusal meets: the command that makes them, method, a part of the path.
+const REQUESTS: [(&str, &str, &str); 5] = [
+    ("pull", "GET", "/manifests/"),
+    ("pull", "GET", "/blobs/"),
+    ("push", "POST", "/blobs/uploads/"),
+    ("push", "PUT", "/blobs/uploads/"),
+    ("push", "PUT", "/manifests/"),
+];
+
+/// An upload that the registry knows no more begins again.
+const RESTARTED: (&str, &str, u16) = ("PUT", "/blobs/uploads/", 404);
+
+/// One refusal of one request: a token is replaced, anything else is told, and the next try works.
+pub(crate) fn every_refusal_once() -> Outcome {
+    let tokens = TokenServer::start("ada", PASSWORD)?;
+    let registry = Registry::with_tokens(&tokens)?;
+    let machine = Machine::with_busybox();
+    let pushed = format!("{}/team/app:v1", registry.address);
+    log_in(&machine, &registry.address);
+    machine.ok(["tag", "busybox", &pushed]);
+    machine.ok(["push", "-q", &pushed]);
+    for (number, (command, method, part)) in REQUESTS.into_iter().enumerate() {
+        for (status, hint) in [(401, None), (403, Some("mica login")), (404, Some("hint:"))] {
+            let refused = AtomicBool::new(false);
+            let proxy = Proxy::start(&registry.address, move |asked, path| {
+                let first = asked == method
+                    && path.contains(part)
+                    && !refused.swap(true, Ordering::Relaxed);
+                first.then_some(NetworkFault::Status(status))
+            });
+            let (user, repository) = match command {
+                "pull" => (Machine::new(), "team/app".to_owned()),
+                _ => (Machine::with_busybox(), format!("team/{number}-{status}")),
+            };
+            let image = format!("{}/{repository}:v1", proxy.address);
+            log_in(&user, &proxy.address);
+            if command == "push" {
+                user.build(&image, "FROM busybox\nRUN echo new > /f\n", &[]);
+            }
+            let asked = tokens.requests().len();
+            let tried = user.mica([command, "-q", &image]);
+            assert_eq!(proxy.faults(), 1, "{tried}");
+            match hint {
+                None => {
+                    tried.ok();
+                    let fresh = tokens.requests().len() - asked;
+                    assert!(fresh > 1, "a token was asked for {fresh} times: {tried}");
+                }
+                Some(_) if (method, part, status) == RESTARTED => {
+                    tried.ok();
+                }
+                Some(hint) => {
+                    let url = format!("{method} http://{}/v2/{repository}{part}", proxy.address);
+                    let said = format!("status {status}");
+                    tried.fails(1, &[&url, &status.to_string(), "bad day", &said, hint]);
+                    user.mica([command, "-q", &image]).ok();
+                }
+            }
+            user.ok(["system", "check", "--full"]);
+        }
+    }
+    Ok(())
+}
+
+fn log_in(machine: &Machine, address: &str) {
+    let arguments = ["login", "-u", "ada", "--password-stdin", address];
+    machine.mica_with_input(arguments, PASSWORD.as_bytes()).ok();
 }
 
 /// What a registry says of a digest is held against the content; repeated content is wrong content.
