@@ -24,6 +24,7 @@ mod place;
 mod printer;
 mod progress;
 mod session;
+mod signals;
 mod template;
 
 use std::ffi::OsString;

@@ -1,6 +1,8 @@
 //! `mica explore` in a terminal of 80 columns and 24 rows.
 
-use mica_tests::Outcome;
+use std::process::Command;
+
+use mica_tests::{Outcome, run};
 
 use crate::files::built;
 use crate::terminal::Screen;
@@ -64,5 +66,25 @@ pub(crate) fn filters_links_and_sizes() -> Outcome {
     screen.shows("rm -r /home &&");
     screen.keys(&["C-c"]);
     screen.shows("left with 0");
+    Ok(())
+}
+
+/// Whatever ends it from outside leaves a terminal that can be worked in.
+pub(crate) fn signals_give_the_terminal_back() -> Outcome {
+    let machine = built();
+    for (signal, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
+        let screen = Screen::sized(&machine, "explore t", (80, 24))?;
+        screen.shows("? keys  q quit");
+        let state = || ["alternate_on", "cursor_flag"].map(|what| screen.is(what));
+        assert_eq!(state(), ["1", "0"]);
+        screen.signal(signal);
+        screen.shows(&format!("left with {}", 128 + number));
+        assert_eq!(state(), ["0", "1"], "{signal}");
+        let modes = run(Command::new("stty").args(["-a", "-F", &screen.is("pane_tty")]));
+        let modes: Vec<_> = modes.ok().split_whitespace().collect();
+        for mode in ["icanon", "echo", "isig", "opost"] {
+            assert!(modes.contains(&mode), "{signal}: {mode} is off: {modes:?}");
+        }
+    }
     Ok(())
 }

@@ -4,10 +4,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mica_tests::{Machine, Outcome, Skip, mica, needs, run};
+use tempfile::TempDir;
 
 /// A terminal with a command in it.
 pub(crate) struct Screen {
-    socket: String,
+    /// Holds the socket: a server that is ending must not be taken for the next one.
+    directory: TempDir,
 }
 
 impl Screen {
@@ -23,7 +25,7 @@ impl Screen {
     ) -> Result<Self, Skip> {
         needs(&["tmux"])?;
         let screen = Self {
-            socket: machine.path("tmux").display().to_string(),
+            directory: tempfile::tempdir_in(machine.path("home")).expect("there is room"),
         };
         let line = format!(
             "{} --root {} --runroot {} {arguments}; echo \"left with $?\"; cat",
@@ -51,7 +53,8 @@ impl Screen {
 
     fn tmux(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("tmux");
-        command.args(["-S", &self.socket]).args(arguments);
+        let socket = self.directory.path().join("tmux");
+        command.arg("-S").arg(socket).args(arguments);
         command
     }
 
@@ -59,6 +62,21 @@ impl Screen {
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         let (columns, rows) = (columns.to_string(), rows.to_string());
         run(&mut self.tmux(&["resize-window", "-x", &columns, "-y", &rows])).ok();
+    }
+
+    /// Asks the terminal, in tmux's words: `alternate_on`, `cursor_flag`.
+    pub(crate) fn is(&self, what: &str) -> String {
+        let format = format!("#{{{what}}}");
+        let answer = run(&mut self.tmux(&["display-message", "-p", &format]));
+        answer.ok().trim().to_owned()
+    }
+
+    /// Sends the command a signal, as `kill` does.
+    pub(crate) fn signal(&self, name: &str) {
+        let shell = self.is("pane_pid");
+        let children = format!("/proc/{shell}/task/{shell}/children");
+        let command = std::fs::read_to_string(children).expect("the shell waits for it");
+        run(Command::new("kill").args(["-s", name, command.trim()])).ok();
     }
 
     /// Types.

@@ -4,7 +4,6 @@ pub(crate) mod changes;
 pub(crate) mod create_options;
 pub(crate) mod create_request;
 mod mount_option;
-mod signals;
 pub(crate) mod sizes;
 pub(crate) mod streams;
 pub(crate) mod terminal;

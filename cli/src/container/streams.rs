@@ -8,10 +8,10 @@ use mica_container::{
     Streams,
 };
 
-use super::signals::{self, Catch, CaughtSignals, Patience, SignalThread};
 use super::terminal::{RawMode, window_size};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::signals::{self, Catch, CaughtSignals, Patience, SignalThread};
 
 /// How the caller is connected.
 #[derive(Clone, Debug)]

@@ -15,14 +15,22 @@ use super::draw::draw;
 use super::explorer::{Explorer, Next};
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::signals::{self, Catch, CaughtSignals, SignalThread};
 
-/// Gives the terminal back as it was, whatever happens.
-struct Screen(Printer);
+/// Gives the terminal back as it was, whatever happens, signals included.
+struct Screen {
+    printer: Printer,
+    _signals: SignalThread,
+}
 
 impl Screen {
     fn enter(printer: Printer) -> io::Result<Self> {
+        let signals = CaughtSignals::new(Catch::Ending)?;
         enable_raw_mode()?;
-        let screen = Self(printer);
+        let screen = Self {
+            printer,
+            _signals: signals.forward(move |signal| leave_by(printer, signal)),
+        };
         execute!(printer.output(), EnterAlternateScreen, cursor::Hide)?;
         Ok(screen)
     }
@@ -30,11 +38,21 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing is left to report it to.
-        let _ = execute!(self.0.output(), LeaveAlternateScreen, cursor::Show);
-        let _ = disable_raw_mode();
-        let _ = self.0.output().flush();
+        leave(&mut self.printer.output());
     }
+}
+
+fn leave(output: &mut impl Write) {
+    // Nothing is left to report it to.
+    let _ = execute!(output, LeaveAlternateScreen, cursor::Show);
+    let _ = disable_raw_mode();
+}
+
+/// Ends the program by a signal. The output stays locked, so that nothing is drawn any more.
+fn leave_by(printer: Printer, signal: i32) {
+    let mut output = printer.output();
+    leave(&mut output);
+    signals::end_by(signal);
 }
 
 /// Shows an image until the user leaves.

@@ -1,4 +1,5 @@
-//! The signals that the program gets while a container's streams pass through it.
+//! The signals that the program gets while a container's streams pass through it, or while it has
+//! changed the terminal.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -15,6 +16,9 @@ const FORWARDED: &[i32] = &[SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, 
 /// What matters while a terminal is in raw mode: keys make no signals then.
 const WITH_TERMINAL: &[i32] = &[SIGHUP, SIGTERM, SIGWINCH];
 
+/// What would end the program before it could put the terminal in order.
+const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 /// Which signals are caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Catch {
@@ -22,6 +26,8 @@ pub(crate) enum Catch {
     Forwarded,
     /// The terminal's new sizes, and what would end the program with the terminal in raw mode.
     WithTerminal,
+    /// What asks the program to end.
+    Ending,
     /// None.
     Nothing,
 }
@@ -35,6 +41,7 @@ impl CaughtSignals {
         let signals = match catch {
             Catch::Forwarded => FORWARDED,
             Catch::WithTerminal => WITH_TERMINAL,
+            Catch::Ending => ENDING,
             Catch::Nothing => &[],
         };
         Signals::new(signals).map(Self)
@@ -83,6 +90,12 @@ impl Patience {
         self.asked += u32::from(matches!(signal, SIGINT | SIGTERM));
         self.asked >= PATIENCE
     }
+}
+
+/// Ends the program as if the signal had not been caught: who waits for it sees 128 and its number.
+pub(crate) fn end_by(signal: i32) {
+    // It fails only for a signal that there is not.
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
 }
 
 /// Tells whether a signal is about the terminal's size.
