@@ -101,7 +101,8 @@ fn of_registry(error: &RegistryError) -> Option<String> {
         }
         Hint::PlainHttp => {
             return Some(format!(
-                "if {} speaks plain HTTP, name it in `insecure-registries` of mica's config.json or docker's daemon.json",
+                "if {} speaks plain HTTP, name it in `insecure-registries` of mica's config.json or docker's daemon.json; \
+                 `mica copy` and `mica manifest` take --insecure",
                 registry_of(error)
             ));
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, Registry, needs, run};
+use mica_tests::{Machine, Outcome, Registry, Serving, needs, run};
 
 /// A registry with `team/app:v1`, and its digest there.
 fn pushed() -> Result<(Registry, Machine, String, String), mica_tests::Skip> {
@@ -219,5 +219,50 @@ pub(crate) fn skopeo_agrees() -> Outcome {
         machine.ok(["copy", "-q", &archive, &format!("{name}-back")]),
         digest
     );
+    Ok(())
+}
+
+/// Loopback may be spoken to in the clear, and this is it, but no name of it.
+fn distant(address: &str) -> String {
+    address.replace("127.0.0.1", "0.0.0.0")
+}
+
+/// Only who is told to speaks in the clear, or to whom nobody vouches for.
+pub(crate) fn insecure_registries() -> Outcome {
+    let (registry, machine, name, digest) = pushed()?;
+    let plain = distant(&name);
+    let layout = format!("oci:{}:v1", machine.path("layout").display());
+    let refused: [&[&str]; 4] = [
+        &["copy", &plain, &layout],
+        &["copy", &name, &plain],
+        &["copy", "--dest-tls-verify=false", &plain, &layout],
+        &["copy", "--insecure", "--src-tls-verify", &plain, &layout],
+    ];
+    for arguments in refused {
+        let host = distant(&registry.address);
+        let said = [
+            "server gave HTTP response to HTTPS client",
+            &host,
+            "--insecure",
+        ];
+        machine.mica(arguments).fails(1, &said);
+    }
+    let moved = plain.replace(":v1", ":v2");
+    let allowed: [&[&str]; 4] = [
+        &["copy", "-q", "--insecure", &plain, &layout],
+        &["copy", "-q", "--src-tls-verify=false", &plain, &layout],
+        &["copy", "-q", "--dest-tls-verify=false", &name, &moved],
+        &["copy", "-q", "--insecure", &plain, &moved],
+    ];
+    for arguments in allowed {
+        assert_eq!(machine.ok(arguments), digest, "{arguments:?}");
+    }
+    let serving = Serving::with_tls(&machine, &[])?;
+    let signed_by_itself = format!("{}/team/app:v1", serving.address);
+    machine.ok(["tag", &name, "team/app:v1"]);
+    machine
+        .mica(["copy", &signed_by_itself, &layout])
+        .fails(1, &["certificate signed by unknown authority", "ca.crt"]);
+    machine.ok(["copy", "-q", "--insecure", &signed_by_itself, &layout]);
     Ok(())
 }

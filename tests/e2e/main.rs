@@ -89,11 +89,11 @@ const TESTS: &[Test] = tests! {
     shell: before_and_after, kept_until_pruned;
     registry: login_push_pull, push_with_nothing_to_do, newer_bases, peers_accept_what_was_pushed, wrong_password, loopback_http;
     registries: mirrors_of_every_tool, blocked_and_wrong_files, several_logins_at_one_host,
-        token_server;
+        token_server, search_filters, precedence_of_all_files;
     serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push,
         docker_pulls_and_pushes, users_and_tls, mirror_of_a_registry;
     copy: between_all_places, lists_of_platforms, tags_and_sync, artifacts_and_referrers,
-        skopeo_agrees;
+        skopeo_agrees, insecure_registries;
     bad_days: pushes, pulls, every_fault_once, every_refusal_once, lies_are_refused, corrupt_content,
         refusals_are_explained, one_download_for_all;
     archives: save_and_load, docker_loads, podman_loads;

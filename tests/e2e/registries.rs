@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use mica_tests::{Finished, Machine, Outcome, Registry, TokenServer, run};
+use mica_tests::{Finished, Machine, Outcome, Page, Registry, TokenServer, WebServer, run};
+use serde_json::Value;
 
 /// Puts a file below the machine's own `/etc`.
 fn configure(machine: &Machine, name: &str, text: &str) {
@@ -178,5 +179,185 @@ pub(crate) fn token_server() -> Outcome {
     machine
         .mica(["push", "-q", &name])
         .fails(1, &["mica login"]);
+    Ok(())
+}
+
+/// Docker's search, by name, stars and who keeps it; a registry without it has its catalogue searched.
+pub(crate) fn search_filters() -> Outcome {
+    let page = r#"{"results": [
+        {"name": "library/tool", "description": "the\ttool", "star_count": 90, "is_official": true},
+        {"name": "ada/tool", "description": null, "star_count": 90, "is_official": false},
+        {"name": "bob/tool", "description": "a fork", "star_count": 2}]}"#;
+    let server = WebServer::start([("/v1/search", Page::new(page))]);
+    let machine = Machine::new();
+    let term = format!("{}/tool", server.address);
+    let names = |filters: &[&str]| {
+        let mut arguments = vec![
+            "search",
+            "--format",
+            "{{.Name}} {{.StarCount}}",
+            "--limit",
+            "7",
+        ];
+        arguments.extend(filters.iter().flat_map(|&filter| ["--filter", filter]));
+        arguments.push(&term);
+        let shown = machine.ok(arguments);
+        shown.replace(&format!("{}/", server.address), "")
+    };
+    let (official, ada, bob) = ("library/tool 90", "ada/tool 90", "bob/tool 2");
+    assert_eq!(names(&[]), [official, ada, bob].join("\n"));
+    let asked = server.take_requests();
+    assert_eq!(
+        asked.last().map(String::as_str),
+        Some("GET /v1/search?q=tool&n=7")
+    );
+    assert_eq!(names(&["stars=3"]), [official, ada].join("\n"));
+    assert_eq!(names(&["stars=3", "is-official=false"]), ada);
+    assert_eq!(names(&["is-official=true"]), official);
+    assert_eq!(names(&["stars=91"]), "");
+    let table = machine.ok(["search", &term]);
+    assert!(
+        table.contains("the tool") && table.contains("[OK]"),
+        "{table}"
+    );
+    for filter in ["stars=many", "is-official=perhaps", "pulls=3"] {
+        machine
+            .mica(["search", "--filter", filter, &term])
+            .fails(1, &["invalid filter", filter]);
+    }
+    let (registry, _origin) = registry()?;
+    let found = machine.ok([
+        "search",
+        "--format",
+        "{{.Name}}",
+        &format!("{}/ap", registry.address),
+    ]);
+    assert_eq!(found, format!("{}/team/app", registry.address));
+    Ok(())
+}
+
+/// Files that all say something about the same hosts.
+const ALL_FILES: [(&str, &str); 6] = [
+    (
+        "containers/registries.conf",
+        r#"
+        [[registry]]
+        prefix = "hub.example"
+        location = "conf.example/hub"
+        insecure = true
+        [[registry.mirror]]
+        location = "conf-mirror.example"
+        [[registry]]
+        location = "docker.io"
+        [[registry.mirror]]
+        location = "conf-mirror.example/hub"
+        pull-from-mirror = "digest-only"
+        "#,
+    ),
+    (
+        "containers/registries.conf.d/90-late.conf",
+        r#"
+        [[registry]]
+        prefix = "hub.example"
+        location = "late.example"
+        [[registry.mirror]]
+        location = "late-mirror.example"
+        "#,
+    ),
+    (
+        "containers/registries.conf.d/10-early.conf",
+        r#"
+        [[registry]]
+        prefix = "hub.example"
+        location = "early.example"
+        blocked = true
+        "#,
+    ),
+    (
+        "containerd/certs.d/hub.example/hosts.toml",
+        r#"
+        server = "https://toml.example"
+        [host."https://toml-mirror.example"]
+        capabilities = ["pull"]
+        "#,
+    ),
+    (
+        "containerd/certs.d/docker.io/hosts.toml",
+        r#"
+        [host."https://toml-mirror.example"]
+        capabilities = ["pull", "resolve"]
+        "#,
+    ),
+    (
+        "docker/daemon.json",
+        r#"{"registry-mirrors": ["https://daemon-mirror.example"],
+            "insecure-registries": ["late.example", "conf.example"]}"#,
+    ),
+];
+
+/// Mica's own file, about the same hosts.
+const OWN_FILE: &str = r#"{"mirrors": {"docker.io": ["https://own-mirror.example"],
+    "hub.example": ["https://own-mirror.example/hub"]}}"#;
+
+/// Returns the address, what is pulled there and the file's name of each mirror.
+fn mirrors(shown: &Value) -> Vec<String> {
+    let one = |mirror: &Value| {
+        let text = |field: &str| mirror[field].as_str().unwrap_or_default();
+        let file = text("Source").rsplit('/').next().unwrap_or_default();
+        format!("{} {} {file}", text("Address"), text("PullFrom"))
+    };
+    let list = shown["Mirrors"].as_array();
+    list.into_iter().flatten().map(one).collect()
+}
+
+/// All files at once: their order, what each adds, and who said what.
+pub(crate) fn precedence_of_all_files() -> Outcome {
+    let machine = Machine::new();
+    for (name, text) in ALL_FILES {
+        configure(&machine, name, text);
+    }
+    let home = machine.path("home/.config/mica");
+    fs::create_dir_all(&home).expect("it is ours");
+    fs::write(home.join("config.json"), OWN_FILE).expect("it is ours");
+    let described = |host: &str| -> Value {
+        let mut command = machine.command(["info", "--format", "json", host]);
+        command.env("MICA_ETC", machine.path("etc"));
+        command.env("MICA_MIRROR", "docker.io=variable-mirror.example");
+        serde_json::from_str(run(&mut command).ok()).expect("it is JSON")
+    };
+    let hub = described("hub.example");
+    assert_eq!(
+        mirrors(&hub),
+        [
+            "https://own-mirror.example/hub all config.json",
+            "late-mirror.example all 90-late.conf",
+            "conf-mirror.example all registries.conf",
+            "https://toml-mirror.example digest-only hosts.toml",
+        ]
+    );
+    assert_eq!(hub["Location"]["Value"], "late.example", "{hub}");
+    let blocked = hub["BlockedBy"].as_str().unwrap_or_default();
+    assert!(blocked.ends_with("10-early.conf"), "{hub}");
+    let docker = described("docker.io");
+    assert_eq!(
+        mirrors(&docker),
+        [
+            "variable-mirror.example all MICA_MIRROR",
+            "https://own-mirror.example all config.json",
+            "conf-mirror.example/hub digest-only registries.conf",
+            "https://toml-mirror.example all hosts.toml",
+            "https://daemon-mirror.example all daemon.json",
+        ]
+    );
+    for (host, file) in [
+        ("late.example", "daemon.json"),
+        ("conf.example", "registries.conf"),
+    ] {
+        let shown = described(host);
+        assert_eq!(shown["Insecure"], true, "{shown}");
+        let by = shown["InsecureBy"].as_str().unwrap_or_default();
+        assert!(by.ends_with(file), "{shown}");
+    }
+    assert_eq!(described("other.example")["Insecure"], false);
     Ok(())
 }

@@ -87,39 +87,12 @@ pub(crate) fn docker_pulls_and_pushes() -> Outcome {
 }
 
 pub(crate) fn users_and_tls() -> Outcome {
-    needs(&["openssl", "htpasswd"])?;
+    needs(&["htpasswd"])?;
     let machine = Machine::with_busybox();
-    let file = |name: &str| machine.path(name).to_str().expect("UTF-8").to_owned();
-    let (key, certificate) = (file("key.pem"), file("cert.pem"));
-    run(Command::new("openssl").args([
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout",
-        &key,
-        "-out",
-        &certificate,
-    ]))
-    .ok();
-    let users = run(Command::new("htpasswd").args(["-Bbn", "ada", "open sesame"]));
-    std::fs::write(machine.path("users"), users.ok()).expect("the directory is ours");
-    let flags = [
-        "--tls-cert",
-        &certificate,
-        "--tls-key",
-        &key,
-        "--htpasswd",
-        &file("users"),
-    ];
-    let serving = Serving::start(&machine, &flags);
+    let users = machine.path("users").to_str().expect("UTF-8").to_owned();
+    let hashed = run(Command::new("htpasswd").args(["-Bbn", "ada", "open sesame"]));
+    std::fs::write(&users, hashed.ok()).expect("the directory is ours");
+    let serving = Serving::with_tls(&machine, &["--htpasswd", &users])?;
     let name = format!("{}/busybox", serving.address);
     let other = Machine::new();
     other
@@ -130,7 +103,7 @@ pub(crate) fn users_and_tls() -> Outcome {
         serving.address
     ));
     std::fs::create_dir_all(&trusted).expect("the directory is ours");
-    std::fs::copy(&certificate, trusted.join("ca.crt")).expect("the directory is ours");
+    std::fs::copy(machine.path("cert.pem"), trusted.join("ca.crt")).expect("the directory is ours");
     other
         .mica(["pull", &name])
         .fails(1, &["authentication required", "mica login"]);

@@ -3,7 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::command::run;
 use crate::machine::Machine;
+use crate::peers::needs;
+use crate::runner::Skip;
 
 /// A running `mica serve`; ends when dropped.
 #[derive(Debug)]
@@ -19,6 +22,31 @@ impl Serving {
         let mut command = machine.command(["serve", "--listen", "127.0.0.1:0"]);
         command.args(flags);
         Self::spawn(command)
+    }
+
+    /// Serves a machine's store with TLS; the machine's `cert.pem` is signed by itself.
+    ///
+    /// # Panics
+    /// When no certificate can be made.
+    pub fn with_tls(machine: &Machine, flags: &[&str]) -> Result<Self, Skip> {
+        needs(&["openssl"])?;
+        let (key, certificate) = (machine.path("key.pem"), machine.path("cert.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl.args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ]);
+        openssl.args(["-subj", "/CN=localhost", "-addext"]);
+        openssl.arg("subjectAltName=DNS:localhost,IP:127.0.0.1");
+        openssl
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        run(&mut openssl).ok();
+        let mut command = machine.command(["serve", "--listen", "127.0.0.1:0"]);
+        command.arg("--tls-key").arg(key);
+        command.arg("--tls-cert").arg(certificate).args(flags);
+        Ok(Self::spawn(command))
     }
 
     /// Starts a prepared `serve` command.
