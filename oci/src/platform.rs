@@ -51,6 +51,11 @@ pub enum PlatformError {
 }
 
 impl Platform {
+    /// Tells whether an index says so of what runs nowhere, such as attestations.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown"
+    }
+
     /// Makes a platform, normalised: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (architecture, variant) = normalise(architecture, variant);

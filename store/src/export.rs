@@ -20,6 +20,8 @@ pub struct ImageSet {
     pub index: Option<Document<Index>>,
     /// The images; one and only one where there is no index.
     pub images: Vec<Image>,
+    /// What else the index lists: artifacts, such as attestations.
+    pub artifacts: Vec<Document<Manifest>>,
 }
 
 /// How an image is to leave.
@@ -77,6 +79,7 @@ impl ImageSet {
         Self {
             index: None,
             images: vec![image],
+            artifacts: Vec::new(),
         }
     }
 
@@ -183,10 +186,11 @@ impl Store {
         Ok(ImageSet {
             index: Some(index),
             images: listed,
+            artifacts: Vec::new(),
         })
     }
 
-    /// Returns the set that a descriptor leads to: an image, or an index with all its images.
+    /// Returns the set that a descriptor leads to: an image, or an index with all that it lists.
     ///
     /// # Errors
     /// When a platform of the index is not here.
@@ -195,20 +199,34 @@ impl Store {
             return Ok(ImageSet::single(self.image(target, None)?));
         }
         let index: Document<Index> = self.read_document(target)?;
-        let entries = index.value().manifests.iter();
-        let images = entries.map(|entry| self.image(entry, entry.platform.as_ref()));
+        let (mut images, mut artifacts) = (Vec::new(), Vec::new());
+        for entry in &index.value().manifests {
+            match self.image(entry, entry.platform.as_ref()) {
+                Err(StoreError::NotAnImage { .. }) => artifacts.push(self.read_document(entry)?),
+                image => images.push(image?),
+            }
+        }
         Ok(ImageSet {
-            images: images.collect::<Result<_, _>>()?,
             index: Some(index),
+            images,
+            artifacts,
         })
     }
 
-    /// Returns what is pushed of what a name stands for. Of an index that was pulled, most
-    /// platforms never were here: then it is the image for this host's platform.
-    pub fn outgoing_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
+    /// Returns what there is of what a name stands for. Of an index that was pulled, most platforms
+    /// never were here: then it is the image for this host's platform, as in docker.
+    pub fn whole_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
         match self.image_set(target) {
             Err(_) => Ok(ImageSet::single(self.image(target, None)?)),
             set => set,
+        }
+    }
+
+    /// As [`whole_set`](Self::whole_set), of images alone: an index that lists artifacts is no such set.
+    pub fn outgoing_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
+        match self.whole_set(target)? {
+            set if set.artifacts.is_empty() => Ok(set),
+            _ => Ok(ImageSet::single(self.image(target, None)?)),
         }
     }
 

@@ -117,7 +117,7 @@ impl Store {
         let mut entries = index.value().manifests.iter();
         let here = entries.find(|entry| {
             let platform = entry.platform.as_ref();
-            let is_image = platform.is_none_or(|platform| platform.os != "unknown");
+            let is_image = !platform.is_some_and(Platform::is_unknown);
             is_image && self.has_blob(&entry.digest)
         });
         here.map_or(host, |here| Ok(here.clone()))
@@ -333,7 +333,8 @@ pub fn choose(index: &Document<Index>, wanted: &Platform) -> Result<Descriptor, 
         .value()
         .manifests
         .iter()
-        .filter_map(|entry| entry.platform.as_ref());
+        .filter_map(|entry| entry.platform.as_ref())
+        .filter(|platform| !platform.is_unknown());
     match index.value().manifests.iter().find(fits) {
         Some(entry) => Ok(entry.clone()),
         None => Err(StoreError::Platform {

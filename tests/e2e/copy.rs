@@ -1,9 +1,10 @@
 //! `mica copy`, `sync`, `tags`, `manifest`, `artifact`: images on the move.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, Registry, Serving, needs, run};
+use mica_tests::{Machine, Outcome, Registry, Serving, needs, repository, run};
 
 /// A registry with `team/app:v1`, and its digest there.
 fn pushed() -> Result<(Registry, Machine, String, String), mica_tests::Skip> {
@@ -265,4 +266,76 @@ pub(crate) fn insecure_registries() -> Outcome {
         .fails(1, &["certificate signed by unknown authority", "ca.crt"]);
     machine.ok(["copy", "-q", "--insecure", &signed_by_itself, &layout]);
     Ok(())
+}
+
+/// What BuildKit says about an image travels with their index, where all of it is.
+pub(crate) fn attestations_travel() -> Outcome {
+    needs(&["python3", "skopeo"])?;
+    let (registry, machine, name, digest) = pushed()?;
+    for form in ["image", "artifact"] {
+        let layout = machine.path(form).display().to_string();
+        machine.ok(["copy", "-q", &name, &format!("oci:{layout}:v1")]);
+        let script = repository().join("tests/attest-layout.py");
+        run(Command::new(script).args([&layout, form])).ok();
+        let place = |name: &str| format!("{}/{form}/{name}:v1", registry.address);
+        let attested = place("attested");
+        let both = machine.ok(["copy", "-q", &format!("oci:{layout}:v1"), &attested]);
+        assert_eq!(
+            machine.ok(["copy", "-q", &attested, &place("copied")]),
+            both
+        );
+        check_attested(
+            &format!("docker://{}", place("copied")),
+            &machine.path("dir"),
+        );
+
+        // A pull is for one platform, as docker's; so is what is pushed then.
+        let user = Machine::new();
+        let unfit = user.mica(["pull", "--platform", "linux/s390x", &attested]);
+        unfit.fails(1, &["linux/s390x", "only for: linux/"]);
+        assert!(!unfit.stderr.contains("unknown"), "{unfit}");
+        user.ok(["pull", "-q", &attested]);
+        assert_eq!(user.ok(["run", "--rm", &attested]), "copied");
+        user.ok(["tag", &attested, &place("alone")]);
+        let pushed = user.ok(["push", &place("alone")]);
+        assert!(pushed.contains(&digest), "{pushed}");
+
+        let store = Machine::new();
+        let moved = place("moved");
+        store.ok(["copy", "-q", "--all", &attested, &format!("store:{moved}")]);
+        assert_eq!(store.ok(["run", "--rm", &moved]), "copied");
+        store.ok(["system", "prune", "-f"]);
+        store.ok(["system", "check", "--full"]);
+        let pushed = store.ok(["push", &moved]);
+        assert!(pushed.contains(&both), "{pushed}");
+        check_attested(&format!("docker://{moved}"), &machine.path("dir"));
+        let file = |name: &str| store.path(name).display().to_string();
+        store.ok([
+            "save",
+            "--format",
+            "oci-archive",
+            "-o",
+            &file("o.tar"),
+            &moved,
+        ]);
+        check_attested(
+            &format!("oci-archive:{}", file("o.tar")),
+            &machine.path("dir"),
+        );
+        store.ok(["save", "-o", &file("d.tar"), &moved]);
+        let other = Machine::new();
+        other.ok(["load", "-q", "-i", &file("d.tar")]);
+        assert_eq!(other.ok(["run", "--rm", &moved]), "copied");
+    }
+    Ok(())
+}
+
+/// Has skopeo read all of an index that has an attestation.
+fn check_attested(image: &str, out: &Path) {
+    let raw = run(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", image]));
+    assert!(raw.ok().contains("attestation-manifest"), "{raw}");
+    let out = format!("dir:{}", out.display());
+    let mut copy = Command::new("skopeo");
+    copy.args(["copy", "-q", "--all", "--src-tls-verify=false", image, &out]);
+    run(&mut copy).ok();
 }

@@ -93,7 +93,8 @@ const TESTS: &[Test] = tests! {
     serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push,
         docker_pulls_and_pushes, users_and_tls, mirror_of_a_registry;
     copy: between_all_places, lists_of_platforms, tags_and_sync, artifacts_and_referrers,
-        skopeo_agrees, insecure_registries;
+        skopeo_agrees, insecure_registries,
+        attestations_travel;
     bad_days: pushes, pulls, every_fault_once, every_refusal_once, lies_are_refused, corrupt_content,
         refusals_are_explained, one_download_for_all;
     archives: save_and_load, docker_loads, podman_loads;

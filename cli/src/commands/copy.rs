@@ -273,7 +273,8 @@ impl Copying<'_> {
             Source::Stored { store, target, .. } => {
                 let _held = store.hold()?;
                 let set = store.image_set(target);
-                if self.selection == Selection::All && set.is_err() {
+                let is_images = set.as_ref().is_ok_and(|set| set.artifacts.is_empty());
+                if self.selection == Selection::All && !is_images {
                     let from = Place::Store(store.clone());
                     return self.block_on(async {
                         self.graph(&from, destination, target).await?;

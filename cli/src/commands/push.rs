@@ -98,7 +98,7 @@ fn gate<'a>(
         if !seen.insert(&target.digest) {
             continue;
         }
-        for image in store.outgoing_set(target)?.images {
+        for image in store.whole_set(target)?.images {
             let looked = look::store_image(store, &reference.familiar(), &image);
             super::secrets::gate(session, &looked, &args.secret)?;
         }
@@ -177,8 +177,10 @@ impl Push<'_> {
         }
         let printer = self.session.printer;
         let progress = TransferProgress::new(printer, Direction::Push, self.verbosity);
+        let store = self.store;
         let pushed =
-            mica_store::push(self.store, target, &repository, reference, &progress).await?;
+            mica_store::push_with_artifacts(store, target, &repository, reference, &progress);
+        let pushed = pushed.await?;
         if let Some(digest) = reference.digest()
             && *digest != pushed.digest
         {

@@ -41,28 +41,30 @@ enum Format {
 pub(crate) fn run(args: &SaveArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let _held = store.hold()?;
-    let images = args.images.iter().map(|name| find(&store, name));
-    let images = images.collect::<Result<Vec<_>, _>>()?;
     let format = match args.format {
         Format::DockerArchive => ArchiveFormat::Docker,
         Format::OciArchive => ArchiveFormat::Oci,
     };
+    let images = args.images.iter().map(|name| find(&store, name, format));
+    let images = images.collect::<Result<Vec<_>, _>>()?;
     write_archive(args.output.as_deref(), session.printer, |out| {
         Ok(mica_store::save(&store, &images, format, out)?)
     })?;
     Ok(Exit::Success)
 }
 
-/// An image that is named by its ID is saved without a name.
-fn find(store: &Store, name: &str) -> Result<Named, Failure> {
-    let set = ImageSet::single(store.find(name)?);
+/// An image that is named by its ID is saved without a name. Docker's archives have no place for an
+/// index, of which the host's image is saved.
+fn find(store: &Store, name: &str, format: ArchiveFormat) -> Result<Named, Failure> {
     let reference = name.parse::<Reference>().ok();
-    let named = match &reference {
-        Some(reference) => store.resolve_tag(reference)?.is_some(),
-        None => false,
+    let target = reference.as_ref().map(|name| store.resolve_tag(name));
+    let target = target.transpose()?.flatten();
+    let set = match (&target, format) {
+        (Some(target), ArchiveFormat::Oci) => store.whole_set(target)?,
+        _ => ImageSet::single(store.find(name)?),
     };
     Ok(Named {
-        reference: reference.filter(|_| named),
+        reference: reference.filter(|_| target.is_some()),
         set,
         annotations: BTreeMap::new(),
     })

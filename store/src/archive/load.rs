@@ -155,7 +155,7 @@ fn chosen_entries<'i>(
         let same_name = |other: &&Descriptor| name_of(other) == name_of(entry);
         let alone = index.manifests.iter().filter(same_name).count() == 1;
         match &entry.platform {
-            Some(platform) => platform.os != "unknown" && (alone || platform.satisfies(wanted)),
+            Some(platform) => !platform.is_unknown() && (alone || platform.satisfies(wanted)),
             None => true,
         }
     })

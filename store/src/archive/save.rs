@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
-use mica_oci::{Descriptor, DiffId, Digest, Document, Index, MediaType, Reference, Verified};
+use mica_oci::{
+    Descriptor, DiffId, Digest, Document, Index, Manifest, MediaType, Reference, Verified,
+};
 
 use super::contents::blob_path;
 use super::docker::DockerImage;
@@ -40,6 +42,9 @@ pub fn save(
     for named in images {
         for image in &named.set.images {
             archive.image(store, image)?;
+        }
+        for artifact in &named.set.artifacts {
+            archive.artifact(store, artifact)?;
         }
         if let Some(index) = &named.set.index {
             archive.blob(index.digest(), index.raw())?;
@@ -126,9 +131,7 @@ struct ArchiveWriter<W> {
 impl<W: Write> ArchiveWriter<W> {
     fn image(&mut self, store: &Store, image: &Image) -> Result<(), ArchiveError> {
         for layer in &image.manifest.value().layers {
-            if self.written.insert(layer.digest.clone()) {
-                self.layer(store, layer)?;
-            }
+            self.stored(store, layer)?;
         }
         for (digest, raw) in [
             (image.config.digest(), image.config.raw()),
@@ -139,6 +142,18 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(())
     }
 
+    fn artifact(
+        &mut self,
+        store: &Store,
+        artifact: &Document<Manifest>,
+    ) -> Result<(), ArchiveError> {
+        let Manifest { config, layers, .. } = artifact.value();
+        for blob in [config].into_iter().chain(layers) {
+            self.stored(store, blob)?;
+        }
+        self.blob(artifact.digest(), artifact.raw())
+    }
+
     fn blob(&mut self, digest: &Digest, raw: &[u8]) -> Result<(), ArchiveError> {
         match self.written.insert(digest.clone()) {
             true => self.file(&blob_path(digest), raw),
@@ -146,11 +161,15 @@ impl<W: Write> ArchiveWriter<W> {
         }
     }
 
-    fn layer(&mut self, store: &Store, layer: &Descriptor) -> Result<(), ArchiveError> {
-        let digest = &layer.digest;
-        self.header(&blob_path(digest), layer.size, tar::EntryType::Regular)?;
-        write_layer(store, layer, &mut self.out)?;
-        self.pad(layer.size)
+    /// Writes what only the store has, unless it is in the archive.
+    fn stored(&mut self, store: &Store, blob: &Descriptor) -> Result<(), ArchiveError> {
+        if !self.written.insert(blob.digest.clone()) {
+            return Ok(());
+        }
+        let path = blob_path(&blob.digest);
+        self.header(&path, blob.size, tar::EntryType::Regular)?;
+        write_layer(store, blob, &mut self.out)?;
+        self.pad(blob.size)
     }
 
     fn file(&mut self, path: &str, content: &[u8]) -> Result<(), ArchiveError> {
