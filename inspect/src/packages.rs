@@ -152,7 +152,7 @@ impl Image {
             let Ok(file) = self.find_file(&stack.tree, path.as_bytes()) else {
                 continue;
             };
-            let text = self.read_start(file, 64 << 10)?;
+            let text = self.read_part(file, 0, 64 << 10)?;
             let text = String::from_utf8_lossy(&text);
             let field = |name: &str| {
                 let value = text.lines().find_map(|line| line.strip_prefix(name));

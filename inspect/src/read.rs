@@ -26,27 +26,43 @@ impl Image {
     /// When the layer cannot be read, or `out` not be written.
     pub fn read(&self, file: EntryId, out: &mut impl Write) -> Result<(), InspectError> {
         let mut written = Ok(());
-        self.visit(file.layer, |entry, content| {
-            if entry != file.entry {
-                return Ok(Flow::Continue);
-            }
+        self.read_with(file, |content| {
             written = copy(content, out)?;
-            Ok(Flow::Stop)
+            Ok(())
         })?;
         Ok(written?)
     }
 
-    /// Reads the start of a file, at most `most` bytes.
-    pub fn read_start(&self, file: EntryId, most: u64) -> Result<Vec<u8>, InspectError> {
-        let mut start = Vec::new();
+    /// Reads a part of a file: at most `most` bytes from the offset `from` on; fewer at its end.
+    ///
+    /// # Errors
+    /// When the layer cannot be read.
+    pub fn read_part(&self, file: EntryId, from: u64, most: u64) -> Result<Vec<u8>, InspectError> {
+        let mut part = Vec::new();
+        self.read_with(file, |content| {
+            io::copy(&mut content.take(from), &mut io::sink())?;
+            content.take(most).read_to_end(&mut part)?;
+            Ok(())
+        })?;
+        Ok(part)
+    }
+
+    /// Hands the content of a file to a reader, which need not read to its end.
+    ///
+    /// # Errors
+    /// When the layer cannot be read; the reader's own error is taken for that.
+    pub fn read_with(
+        &self,
+        file: EntryId,
+        mut reader: impl FnMut(&mut dyn Read) -> io::Result<()>,
+    ) -> Result<(), InspectError> {
         self.visit(file.layer, |entry, content| {
             if entry != file.entry {
                 return Ok(Flow::Continue);
             }
-            content.take(most).read_to_end(&mut start)?;
+            reader(content)?;
             Ok(Flow::Stop)
-        })?;
-        Ok(start)
+        })
     }
 
     /// Passes through a layer and hands out the content of its files by their place in the index.

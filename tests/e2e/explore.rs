@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mica_tests::{Outcome, run};
+use mica_tests::{Machine, Outcome, run};
 
 use crate::files::built;
 use crate::terminal::Screen;
@@ -86,5 +86,51 @@ pub(crate) fn signals_give_the_terminal_back() -> Outcome {
             assert!(modes.contains(&mode), "{signal}: {mode} is off: {modes:?}");
         }
     }
+    Ok(())
+}
+
+/// A file that does not fit in memory's part: its end, a place far away, and back.
+pub(crate) fn large_files_and_searches() -> Outcome {
+    let machine = Machine::with_busybox();
+    let lines = "RUN seq 1000001 1900000 > /big && echo Needle >> /big && head -c 9000000 /dev/zero > /zero \
+                 && echo -e 'in\\0Zeros' >> /zero\n";
+    machine
+        .build("t", &format!("FROM busybox\n{lines}"), &[])
+        .ok();
+    let screen = Screen::sized(&machine, "explore t", (80, 24))?;
+    screen.shows("? keys  q quit");
+    screen.keys(&["/", "big", "Enter", "Enter"]);
+    let shown = screen.shows("text, bytes 0 to 168 of 7200007");
+    assert!(shown.contains("/ search  n next"), "{shown}");
+    // Over the end of what is read at first, row by row and by screens.
+    screen.keys(&["/", "1524287", "Enter"]);
+    screen.shows("1524287");
+    screen.keys(&["-N", "200", "j"]);
+    let shown = screen.shows("bytes 4195736");
+    assert!(
+        shown.contains("│1524468 ") && shown.contains("│1524488 "),
+        "{shown}"
+    );
+    screen.keys(&["/", "needle", "Enter"]);
+    screen.shows("to 7200007 of 7200007");
+    screen.shows("│Needle");
+    screen.keys(&["g"]);
+    screen.shows("│1000001");
+    screen.keys(&["N"]);
+    screen.shows("│Needle");
+    screen.keys(&["PageUp"]);
+    screen.shows("│1899960");
+    screen.keys(&["g", "G"]);
+    screen.shows("│Needle");
+    screen.keys(&["/", "nowhere", "Enter"]);
+    screen.shows("nothing here is `nowhere`");
+    screen.keys(&["q", "/", "zero", "Enter", "Enter"]);
+    screen.shows("hex, bytes 0 to 336 of 9000009");
+    screen.keys(&["/", "\\x00zeros", "Enter"]);
+    screen.shows("|in.Zeros.|");
+    screen.keys(&["x"]);
+    screen.shows("in?Zeros");
+    screen.keys(&["q", "q"]);
+    screen.shows("left with 0");
     Ok(())
 }

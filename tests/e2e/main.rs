@@ -105,7 +105,8 @@ const TESTS: &[Test] = tests! {
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
         a_page_of_its_own, a_page_in_a_browser;
     sbom: of_text_files, of_dpkg, of_rpm, of_apk, of_real_programs, documents_are_valid;
-    explore: layers_and_files, filters_links_and_sizes, signals_give_the_terminal_back;
+    explore: layers_and_files, filters_links_and_sizes, signals_give_the_terminal_back,
+        large_files_and_searches;
     errors: build_errors, command_line_errors, run_errors, registry_errors;
     trees: are_those_of_umoci, of_buildah_are_those_of_umoci, of_docker_are_those_of_umoci,
         of_three_hundred_layers_are_those_of_umoci;

@@ -241,7 +241,7 @@ fn text_difference(
         if entry.kind != Kind::File || entry.size > LONGEST_TEXT {
             return Ok(None);
         }
-        Ok(String::from_utf8(image.read_start(data, LONGEST_TEXT)?).ok())
+        Ok(String::from_utf8(image.read_part(data, 0, LONGEST_TEXT)?).ok())
     };
     let (Some(before), Some(after)) = (read(0)?, read(1)?) else {
         return Ok(None);

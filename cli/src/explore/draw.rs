@@ -11,7 +11,7 @@ use super::details;
 use super::explorer::{Explorer, Pane, Purpose};
 use super::files::{Order, Row, Shown};
 use super::keys;
-use super::pager::{Form, Pager};
+use super::pager::{Cells, Pager};
 use crate::look;
 use crate::printer;
 
@@ -27,10 +27,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, explorer: &mut Explorer<'_>) {
     let [main, footer] = Layout::vertical(areas).areas(frame.area());
     if explorer.pager.is_some() {
         explorer.height = usize::from(main.height.saturating_sub(2));
+        explorer.width = usize::from(main.width.saturating_sub(2));
         if let Some(pager) = &explorer.pager {
             draw_pager(frame, main, pager);
         }
-        frame.render_widget(Paragraph::new(keys::OF_PAGER), footer);
+        frame.render_widget(Paragraph::new(footer_text(explorer)), footer);
         return;
     }
     let areas = [Constraint::Min(3), Constraint::Length(DETAILS)];
@@ -59,6 +60,7 @@ fn footer_text(explorer: &Explorer<'_>) -> String {
         Some((Purpose::Search, text)) => format!("search: {text}▏"),
         Some((Purpose::Filter, text)) => format!("filter: {text}▏"),
         None if !explorer.message.is_empty() => explorer.message.clone(),
+        None if explorer.pager.is_some() => keys::OF_PAGER.into(),
         None => keys::SHORT.into(),
     }
 }
@@ -175,20 +177,25 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, explorer: &Explorer<'_>) {
 
 fn draw_pager(frame: &mut Frame<'_>, area: Rect, pager: &Pager) {
     let height = usize::from(area.height.saturating_sub(2));
-    let end = pager.len().min(pager.top + height);
-    let lines: Vec<_> = (pager.top..end)
-        .map(|row| Line::from(pager.row(row)))
-        .collect();
-    let form = match pager.form {
-        Form::Text => "text",
-        Form::Hex => "hex",
-    };
-    let place = format!(
-        " {form}, rows {} to {end} of {} ",
-        pager.top + 1,
-        pager.len()
-    );
+    let width = usize::from(area.width.saturating_sub(2));
+    let end = pager.window.len(pager.form).min(pager.top + height);
+    let rows = (pager.top..end).map(|row| line_of(&pager.row(row, width)));
+    let rows: Vec<_> = rows.collect();
+    let place = format!(" {} ", pager.place(height));
     let block = frame_of(format!(" {} ", pager.title), true).title_bottom(place);
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(lines).block(block), area);
+    frame.render_widget(Paragraph::new(rows).block(block), area);
+}
+
+/// Makes what was found stand out.
+fn line_of(cells: &Cells) -> Line<'static> {
+    let parts = cells.chunk_by(|(_, one), (_, other)| one == other);
+    let span = |part: &[(char, bool)]| {
+        let text: String = part.iter().map(|(letter, _)| *letter).collect();
+        match part.iter().any(|(_, is_found)| *is_found) {
+            true => Span::styled(text, Modifier::REVERSED | Modifier::BOLD),
+            false => Span::raw(text),
+        }
+    };
+    Line::from(parts.map(span).collect::<Vec<_>>())
 }

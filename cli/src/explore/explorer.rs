@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use mica_inspect::{ChangeKind, EntryId, Follow, Image, InspectError, Kind, Stack, Summary, shown};
+use mica_inspect::{ChangeKind, Follow, Image, InspectError, Kind, Stack, Summary, shown};
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::details;
 use super::files::{Files, Item, Order, Row, Shown, View, holds};
-use super::keys::{self, Action};
-use super::pager::{MOST, Pager};
+use super::keys::{self, Action, Way};
+use super::pager::Pager;
+use super::reading::Wanted;
 use crate::look;
 use crate::printer;
 
@@ -24,7 +25,7 @@ pub(super) enum Pane {
 /// What is typed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To go to a path.
+    /// To go to a path, or to a place in what is shown.
     Search,
     /// To leave paths out.
     Filter,
@@ -69,11 +70,16 @@ pub(super) struct Explorer<'i> {
     pub(super) message: String,
     /// How many rows the panes have: set by who draws.
     pub(super) height: usize,
+    /// How many columns the content has that is shown: set by who draws.
+    pub(super) width: usize,
     /// The first layer and the first row on the screen: set by who draws.
     pub(super) tops: (usize, usize),
+    /// What is to be read.
+    pub(super) wanted: Option<Wanted>,
+    /// The bytes that were searched in a file.
+    pub(super) needle: Vec<u8>,
     stack: Stack<'i>,
     searched: String,
-    wanted: Option<(String, EntryId)>,
 }
 
 impl<'i> Explorer<'i> {
@@ -101,10 +107,12 @@ impl<'i> Explorer<'i> {
             pager: None,
             message: String::new(),
             height: 1,
+            width: 1,
             tops: (0, 0),
+            wanted: None,
+            needle: Vec::new(),
             stack,
             searched: String::new(),
-            wanted: None,
         };
         explorer.rows = explorer.files.rows(&explorer.view);
         Ok(explorer)
@@ -114,23 +122,6 @@ impl<'i> Explorer<'i> {
     pub(super) fn selected(&self) -> Option<&Item> {
         let row = self.rows.get(self.cursor)?;
         Some(&self.files.items[row.item])
-    }
-
-    /// Tells whether a file is to be read: the screen says so before it is.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.wanted.is_some()
-    }
-
-    /// Reads the file that was asked for.
-    pub(super) fn fetch(&mut self) {
-        let Some((title, file)) = self.wanted.take() else {
-            return;
-        };
-        self.message.clear();
-        match self.image.read_start(file, MOST) {
-            Ok(bytes) => self.pager = Some(Pager::new(title, bytes)),
-            Err(error) => self.message = look::printable(error.to_string().as_bytes()),
-        }
     }
 
     /// Takes a key.
@@ -172,11 +163,11 @@ impl<'i> Explorer<'i> {
                 return;
             }
             KeyCode::Enter => {
-                if *purpose == Purpose::Search {
-                    self.searched = text.to_lowercase();
-                    self.go_to_match(1);
-                }
+                let (purpose, text) = (*purpose, std::mem::take(text));
                 self.typed = None;
+                if purpose == Purpose::Search {
+                    self.search(&text);
+                }
                 return;
             }
             _ => return,
@@ -184,33 +175,19 @@ impl<'i> Explorer<'i> {
         self.filter_as_typed();
     }
 
+    fn search(&mut self, text: &str) {
+        if self.pager.is_some() {
+            self.find_typed(text);
+        } else {
+            self.searched = text.to_lowercase();
+            self.go_to_match(Way::Forward);
+        }
+    }
+
     fn filter_as_typed(&mut self) {
         if let Some((Purpose::Filter, text)) = &self.typed {
             self.view.filter = text.to_lowercase();
             self.show_again();
-        }
-    }
-
-    /// Does what a key stands for while content is shown.
-    fn page(&mut self, action: Action) {
-        let Some(pager) = &mut self.pager else {
-            return;
-        };
-        let last = pager.len().saturating_sub(self.height);
-        let go = |rows: isize| pager.top.saturating_add_signed(rows).min(last);
-        match action {
-            Action::Quit | Action::Back => self.pager = None,
-            Action::Rows(rows) => pager.top = go(rows),
-            Action::Screens(screens) => pager.top = go(screens * self.height.cast_signed()),
-            Action::First => pager.top = 0,
-            Action::Last => pager.top = last,
-            Action::Left => pager.left = pager.left.saturating_sub(8),
-            Action::Right => pager.left += 8,
-            Action::Hex => {
-                pager.toggle();
-                pager.top = pager.top.min(pager.len().saturating_sub(self.height));
-            }
-            _ => {}
         }
     }
 
@@ -246,7 +223,7 @@ impl<'i> Explorer<'i> {
             Action::Left => self.fold(),
             Action::Right => self.unfold(),
             Action::Open => self.open(),
-            Action::Search => self.typed = Some((Purpose::Search, String::new())),
+            Action::Search => self.start_search(),
             Action::Filter => self.typed = Some((Purpose::Filter, self.view.filter.clone())),
             Action::Match(way) => self.go_to_match(way),
             Action::Details => self.show_details(),
@@ -258,6 +235,11 @@ impl<'i> Explorer<'i> {
             Action::Hex | Action::Quit | Action::Interrupt => {}
         }
         Ok(())
+    }
+
+    /// Lets a path, or what content holds, be typed.
+    pub(super) fn start_search(&mut self) {
+        self.typed = Some((Purpose::Search, String::new()));
     }
 
     fn go(&mut self, rows: isize) -> Result<(), InspectError> {
@@ -346,18 +328,14 @@ impl<'i> Explorer<'i> {
             (Kind::Directory, _) if self.view.unfolded.contains(&item.path) => self.fold(),
             (Kind::Directory, _) => self.unfold(),
             (Kind::File, Some(file)) => {
-                let size = printer::size(item.size);
-                let cut = match item.size > MOST {
-                    true => format!("the first {} of {size}", printer::size(MOST)),
-                    false => size,
-                };
                 let gone = match item.change {
                     Some(ChangeKind::Removed) => format!(", removed by layer {}", self.layer),
                     _ => String::new(),
                 };
                 let path = look::printable(shown(&item.path).as_bytes());
-                self.wanted = Some((format!("{path} ({cut}{gone})"), file));
-                self.message = "reading…".into();
+                let size = item.size;
+                let title = format!("{path} ({}{gone})", printer::size(size));
+                self.want(Wanted::File { title, file, size });
             }
             (Kind::Symlink, _) => self.follow_link(),
             (kind, _) => self.message = format!("a {} has no content", kind.word()),
@@ -395,7 +373,7 @@ impl<'i> Explorer<'i> {
 
     /// Goes to the next path that holds what was searched, or to the one before; from the last to
     /// the first.
-    fn go_to_match(&mut self, way: isize) {
+    fn go_to_match(&mut self, way: Way) {
         if self.searched.is_empty() {
             return;
         }
@@ -405,8 +383,8 @@ impl<'i> Explorer<'i> {
         let start = all.iter().position(is_here).unwrap_or(0);
         let count = all.len();
         let at = |step: usize| match way {
-            1.. => (start + step) % count,
-            _ => (start + count - step) % count,
+            Way::Forward => (start + step) % count,
+            Way::Backward => (start + count - step) % count,
         };
         let is_match = |row: &Row| holds(self.files.items[row.item].name(), &self.searched);
         match (1..=count).map(|step| all[at(step)]).find(is_match) {

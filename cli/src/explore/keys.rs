@@ -31,8 +31,8 @@ pub(super) enum Action {
     All,
     /// Type what to search.
     Search,
-    /// Go to the next path that was searched, or the one before.
-    Match(isize),
+    /// Go to the next place that was searched, or the one before.
+    Match(Way),
     /// Type what paths have to hold.
     Filter,
     /// Show all about the file.
@@ -49,12 +49,22 @@ pub(super) enum Action {
     Interrupt,
 }
 
+/// A direction to search in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the end, then on from the start.
+    Forward,
+    /// To the start, then on from the end.
+    Backward,
+}
+
 /// The keys on one line of 80 columns.
 pub(super) const SHORT: &str =
     "Tab pane  ↑↓←→ move  Enter open  s one layer  / search  f filter  ? keys  q quit";
 
 /// The keys while content is shown.
-pub(super) const OF_PAGER: &str = "↑↓ PgUp PgDn move  ←→ sideways  x text/hex  q back";
+pub(super) const OF_PAGER: &str =
+    "↑↓ PgUp PgDn ←→ move  / search  n next  N previous  x text/hex  q back";
 
 /// All keys.
 pub(super) const ALL: &str = "\
@@ -66,10 +76,10 @@ Enter        unfold a directory, show a file, follow a symbolic link
 s            all files up to the layer, or only what the layer changed
 o            sort by name or by size
 e            unfold all directories, or fold them
-/            search a path; n N the next one, the one before
+/            search a path, or in a file a text; n N the next one, the one before
 f            show only paths that hold a text; Esc shows all again
 i            all about a file, and which layers put it here, changed or hid it
-x            of a file that is shown: text or hexadecimal
+x            of a file that is shown: text or hexadecimal; in a search `\\x7f` is a byte
 q, Ctrl-C    leave
 
 A, C and D before a file: the selected layer added, changed or deleted it.
@@ -104,8 +114,8 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('o') => Action::Order,
         KeyCode::Char('e') => Action::All,
         KeyCode::Char('/') => Action::Search,
-        KeyCode::Char('n') => Action::Match(1),
-        KeyCode::Char('N') => Action::Match(-1),
+        KeyCode::Char('n') => Action::Match(Way::Forward),
+        KeyCode::Char('N') => Action::Match(Way::Backward),
         KeyCode::Char('f') => Action::Filter,
         KeyCode::Char('i') => Action::Details,
         KeyCode::Char('x') => Action::Hex,

@@ -9,7 +9,9 @@ use mica_inspect::Image;
 use mica_oci::{Digest, Platform};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Modifier;
 
 use super::draw::draw;
 use super::explorer::{Explorer, Next};
@@ -107,10 +109,24 @@ fn screen_after(keys: &str) -> String {
     }
     let mut out = String::new();
     for y in 0..24 {
-        let row = (0..80).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        let row = row_of(&buffer, y);
         writeln!(out, "{}", row.trim_end()).expect("memory takes all");
     }
     out
+}
+
+/// Returns a row; what was found in content is in brackets.
+fn row_of(buffer: &Buffer, y: u16) -> String {
+    let row: Vec<_> = (0..80).map(|x| &buffer[(x, y)]).collect();
+    let mark = Modifier::REVERSED | Modifier::BOLD;
+    let is_marked = |cell: &Cell| cell.modifier.contains(mark);
+    let parts = row.chunk_by(|one, other| is_marked(one) == is_marked(other));
+    let text = |part: &[&Cell]| part.iter().map(|cell| cell.symbol()).collect::<String>();
+    let show = |part: &[&Cell]| match is_marked(part[0]) {
+        true => format!("[{}]", text(part)),
+        false => text(part),
+    };
+    parts.map(show).collect()
 }
 
 fn parse(keys: &str) -> Vec<KeyCode> {
@@ -229,6 +245,49 @@ fn files_are_viewed() {
     // What layer 1 removed is read from layer 0.
     check("[/two<Enter><Enter>", &["removed by layer 1", "│22"], &[]);
     check("[/two<Enter><Enter>q", &["? keys"], &["removed by"]);
+}
+
+#[test]
+fn content_is_searched() {
+    // What stands out is in brackets.
+    check(
+        "[[/one<Enter><Enter>/SECOND<Enter>",
+        &["│    [second]?[31m"],
+        &[],
+    );
+    check(
+        "[[/one<Enter><Enter>/s<Enter>",
+        &["│fir[s]t", "│    second"],
+        &[],
+    );
+    check(
+        "[[/one<Enter><Enter>/s<Enter>n",
+        &["│first", "│    [s]econd"],
+        &[],
+    );
+    check(
+        "[[/one<Enter><Enter>/s<Enter>nn",
+        &["│fir[s]t", "none up to the end"],
+        &[],
+    );
+    check(
+        "[[/one<Enter><Enter>/s<Enter>N",
+        &["│    [s]econd", "none up to the start"],
+        &[],
+    );
+    check(
+        r"/tool<Enter><Enter>/\x01\x02<Enter>",
+        &["46 00 [01] [02] 03", "|.ELF.[..].|"],
+        &[],
+    );
+    check(
+        "[[/one<Enter><Enter>/third<Enter>",
+        &["nothing here is `third`"],
+        &[],
+    );
+    check("[[/one<Enter><Enter>/third", &["search: third"], &[]);
+    check("[[/one<Enter><Enter>n", &["/ search  n next"], &[]);
+    check("?/byte<Enter>", &["is a [byte]"], &[]);
 }
 
 #[test]
