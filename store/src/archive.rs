@@ -12,7 +12,6 @@
 mod contents;
 mod docker;
 mod install;
-mod layout;
 mod load;
 mod look;
 mod save;
@@ -27,13 +26,13 @@ use mica_oci::Reference;
 
 pub use contents::Section;
 pub use install::ArchivedImage;
-pub use layout::save_layout;
 
 pub(crate) use contents::Contents;
 pub(crate) use load::IMAGE_NAME;
 pub use load::{load, load_directory, load_file};
 pub use look::Archive;
 pub use save::save;
+pub(crate) use save::{entries, write_layer};
 
 /// What kind of archive to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

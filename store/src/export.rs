@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mica_oci::{
-    Compression, Descriptor, DiffId, Document, ImageConfig, Index, Manifest, MediaType, Platform,
+    Compression, Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest, MediaType,
+    Platform,
 };
 
 use crate::layer::{Rewrite, Times};
@@ -73,7 +74,45 @@ pub enum Origin {
     Made,
 }
 
+/// A part of a set of images.
+pub(crate) enum Part<'s> {
+    /// A layer, or a blob of an artifact.
+    Stored(&'s Descriptor),
+    /// A configuration, manifest or index: its digest and its bytes.
+    Document(&'s Digest, &'s [u8]),
+}
+
+impl Part<'_> {
+    pub(crate) fn digest(&self) -> &Digest {
+        match self {
+            Self::Stored(blob) => &blob.digest,
+            Self::Document(digest, _) => digest,
+        }
+    }
+}
+
+impl<'s, T> From<&'s Document<T>> for Part<'s> {
+    fn from(document: &'s Document<T>) -> Self {
+        Self::Document(document.digest(), document.raw())
+    }
+}
+
 impl ImageSet {
+    /// Lists all there is to a set, children before parents.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let images = self.images.iter().flat_map(|image| {
+            let layers = image.manifest.value().layers.iter().map(Part::Stored);
+            layers.chain([(&image.config).into(), (&image.manifest).into()])
+        });
+        let artifacts = self.artifacts.iter().flat_map(|artifact| {
+            let Manifest { config, layers, .. } = artifact.value();
+            let blobs = [config].into_iter().chain(layers).map(Part::Stored);
+            blobs.chain([artifact.into()])
+        });
+        let index = self.index.iter().map(Part::from);
+        images.chain(artifacts).chain(index)
+    }
+
     /// Makes a set of one image.
     pub fn single(image: Image) -> Self {
         Self {

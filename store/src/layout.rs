@@ -8,21 +8,22 @@
 //! one name in it. Source: OCI image specification, `image-layout.md`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use mica_oci::{
-    BlobReader, ContractError, Descriptor, Digest, Fetch, Index, Push, Reference, Resolve, Tag,
-    Verified,
+    BlobReader, ContractError, Descriptor, Digest, Document, Fetch, Index, MediaType, Push,
+    Reference, Resolve, Tag, Verified,
 };
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use crate::archive::{Contents, IMAGE_NAME};
+use crate::archive::{Contents, IMAGE_NAME, entries, write_layer};
 use crate::error::At;
+use crate::export::Part;
 use crate::images::name_of;
 use crate::store::OCI_LAYOUT;
 use crate::temporary::random_name;
-use crate::{ArchiveError, StoreError};
+use crate::{ArchiveError, Named, Store, StoreError};
 
 /// One name in a layout.
 #[derive(Clone, Debug)]
@@ -59,11 +60,14 @@ impl Layout {
 
     /// Returns all entries of `index.json`.
     pub fn entries(&self) -> Result<Vec<Descriptor>, ArchiveError> {
-        let index: Index = match &self.files {
-            Files::Directory(root) => Contents::Directory(root.clone()).parse("index.json")?,
-            Files::Archive(_, contents) => contents.parse("index.json")?,
-        };
-        Ok(index.manifests)
+        Ok(self.index()?.manifests)
+    }
+
+    fn index(&self) -> Result<Index, ArchiveError> {
+        match &self.files {
+            Files::Directory(root) => Contents::Directory(root.clone()).parse("index.json"),
+            Files::Archive(_, contents) => contents.parse("index.json"),
+        }
     }
 
     /// Keeps a manifest that has no name in `index.json`, unless it is there.
@@ -105,10 +109,9 @@ impl Layout {
     fn change(&self, change: impl FnOnce(&mut Vec<Descriptor>)) -> Result<(), ArchiveError> {
         let root = self.root()?;
         make(root)?;
-        let mut entries = self.entries()?;
-        change(&mut entries);
-        let index = serde_json::json!(Index::new(entries)).to_string();
-        Ok(replace(&root.join("index.json"), index.as_bytes())?)
+        let mut index = self.index()?;
+        change(&mut index.manifests);
+        write_index(root, index)
     }
 
     /// Opens a blob at a byte.
@@ -171,7 +174,7 @@ fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}", digest.as_str().replacen(':', "/", 1))
 }
 
-fn make(root: &Path) -> Result<(), StoreError> {
+fn make(root: &Path) -> Result<(), ArchiveError> {
     let blobs = root.join("blobs/sha256");
     fs::create_dir_all(&blobs).at("create", &blobs)?;
     let missing = |name: &str| !root.join(name).exists();
@@ -179,20 +182,69 @@ fn make(root: &Path) -> Result<(), StoreError> {
         replace(&root.join("oci-layout"), OCI_LAYOUT)?;
     }
     if missing("index.json") {
-        let index = serde_json::json!(Index::new(Vec::new())).to_string();
-        replace(&root.join("index.json"), index.as_bytes())?;
+        write_index(root, Index::new(Vec::new()))?;
     }
     Ok(())
 }
 
-fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+fn write_index(root: &Path, index: Index) -> Result<(), ArchiveError> {
+    let document = Document::encode(MediaType::OCI_INDEX, index);
+    replace(&root.join("index.json"), document.raw())
+}
+
+fn replace(path: &Path, content: &[u8]) -> Result<(), ArchiveError> {
+    write(path, |out| {
+        out.write_all(content).map_err(ArchiveError::Write)
+    })
+}
+
+/// Writes a file that appears when it is whole.
+fn write(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), ArchiveError>,
+) -> Result<(), ArchiveError> {
     let temporary = path.with_extension(random_name());
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+    let file = File::create(&temporary).at("create", &temporary)?;
+    let mut out = BufWriter::new(&file);
+    let written = write(&mut out).and_then(|()| {
+        out.flush().map_err(ArchiveError::Write)?;
+        file.sync_all().at("write", &temporary)?;
+        Ok(fs::rename(&temporary, path).at("create", path)?)
     });
-    written.at("write", path)
+    if written.is_err() {
+        // The first error is the one that matters.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Adds an entry in place of the one with its name, and of a nameless one for the same content.
+fn put_entry(entries: &mut Vec<Descriptor>, new: Descriptor) {
+    entries.retain(|known| {
+        let is_nameless = name_of(known).is_none() && known.digest == new.digest;
+        let has_name = name_of(&new).is_some_and(|name| is_named(known, name));
+        !is_nameless && !has_name
+    });
+    entries.push(new);
+}
+
+/// Adds images to a layout in a directory, which is made where there is none. A name that is there
+/// already leads to the new image; `index.json` comes last.
+pub fn save_layout(store: &Store, images: &[Named], root: &Path) -> Result<(), ArchiveError> {
+    let _hold = store.hold()?;
+    make(root)?;
+    for part in images.iter().flat_map(|named| named.set.parts()) {
+        let path = root.join(blob_path(part.digest()));
+        if path.exists() {
+            continue;
+        }
+        write(&path, |out| match part {
+            Part::Stored(blob) => write_layer(store, blob, out),
+            Part::Document(_, raw) => out.write_all(raw).map_err(ArchiveError::Write),
+        })?;
+    }
+    let new = entries(images).into_iter();
+    Layout::directory(root, None).change(|entries| new.for_each(|new| put_entry(entries, new)))
 }
 
 impl Fetch for Layout {
@@ -240,22 +292,11 @@ impl Tag for Layout {
         descriptor: &Descriptor,
         _reference: &Reference,
     ) -> Result<(), ContractError> {
-        let Some(name) = &self.name else {
-            return Ok(self.change(|entries| {
-                entries.retain(|entry| entry.digest != descriptor.digest);
-                entries.push(descriptor.clone());
-            })?);
-        };
-        Ok(self.change(|entries| {
-            entries.retain(|entry| {
-                let is_nameless = name_of(entry).is_none() && entry.digest == descriptor.digest;
-                !is_named(entry, name) && !is_nameless
-            });
-            let mut entry = descriptor.clone();
-            let annotations = &mut entry.annotations;
-            annotations.insert(Descriptor::REF_NAME.to_owned(), name.clone());
-            entries.push(entry);
-        })?)
+        let mut entry = descriptor.clone();
+        let name = self.name.iter().cloned();
+        let name = name.map(|name| (Descriptor::REF_NAME.to_owned(), name));
+        entry.annotations.extend(name);
+        Ok(self.change(|entries| put_entry(entries, entry))?)
     }
 }
 

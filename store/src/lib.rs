@@ -49,7 +49,7 @@ mod view;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveFormat, ArchivedImage, Loaded, Named, Section, load,
-    load_directory, load_file, save, save_layout,
+    load_directory, load_file, save,
 };
 pub use check::{Depth, Missing, Problem, Repaired, Report};
 pub use collect::Collected;
@@ -66,7 +66,7 @@ pub use layer::{
 pub use layers::{
     Layer, LayerDescription, LayerId, LayerIdError, LayerWriter, Stack, directory_tar,
 };
-pub use layout::{Layout, write_layout_archive};
+pub use layout::{Layout, save_layout, write_layout_archive};
 pub use metadata::Metadata;
 pub use packed::LayerStorage;
 pub use records::{RecordUse, Records};

@@ -47,6 +47,9 @@ pub(crate) fn between_all_places() -> Outcome {
     for (from, to) in &steps {
         assert_eq!(machine.ok(["copy", "-q", from, to]), digest, "{from} {to}");
     }
+    // The same content without a name takes no name away.
+    machine.ok(["copy", "-q", &name, &format!("oci:{}", path("layout"))]);
+    machine.ok(["copy", "-q", &steps[1].1, "store:named:v1"]);
     machine.ok(["copy", "-q", &steps[3].1, "store:here:v1"]);
     assert_eq!(machine.ok(["run", "--rm", "here:v1"]), "copied");
     let docker = format!("docker-archive:{}:there:v1", path("d.tar"));

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
-use mica_oci::{
-    Descriptor, DiffId, Digest, Document, Index, Manifest, MediaType, Reference, Verified,
-};
+use mica_oci::{Descriptor, DiffId, Digest, Document, Index, MediaType, Reference, Verified};
 
 use super::contents::blob_path;
 use super::docker::DockerImage;
 use super::load::IMAGE_NAME;
 use super::{ArchiveError, ArchiveFormat, Named};
 use crate::blobs::copy;
+use crate::export::Part;
 use crate::{Image, Store, StoreError};
 
 /// The size of a tar block: everything is padded to it.
@@ -39,16 +38,8 @@ pub fn save(
     };
     archive.directory("blobs/")?;
     archive.directory("blobs/sha256/")?;
-    for named in images {
-        for image in &named.set.images {
-            archive.image(store, image)?;
-        }
-        for artifact in &named.set.artifacts {
-            archive.artifact(store, artifact)?;
-        }
-        if let Some(index) = &named.set.index {
-            archive.blob(index.digest(), index.raw())?;
-        }
+    for part in images.iter().flat_map(|named| named.set.parts()) {
+        archive.part(store, &part)?;
     }
     let index = Document::encode(MediaType::OCI_INDEX, Index::new(entries(images)));
     archive.file("index.json", index.raw())?;
@@ -61,7 +52,7 @@ pub fn save(
 }
 
 /// One entry a name. Docker reads the full name from containerd's annotation, podman from OCI's.
-pub(super) fn entries(images: &[Named]) -> Vec<Descriptor> {
+pub(crate) fn entries(images: &[Named]) -> Vec<Descriptor> {
     let entry = |named: &Named| {
         let Named { reference, set, .. } = named;
         let mut entry = set.target().clone();
@@ -129,47 +120,20 @@ struct ArchiveWriter<W> {
 }
 
 impl<W: Write> ArchiveWriter<W> {
-    fn image(&mut self, store: &Store, image: &Image) -> Result<(), ArchiveError> {
-        for layer in &image.manifest.value().layers {
-            self.stored(store, layer)?;
-        }
-        for (digest, raw) in [
-            (image.config.digest(), image.config.raw()),
-            (image.manifest.digest(), image.manifest.raw()),
-        ] {
-            self.blob(digest, raw)?;
-        }
-        Ok(())
-    }
-
-    fn artifact(
-        &mut self,
-        store: &Store,
-        artifact: &Document<Manifest>,
-    ) -> Result<(), ArchiveError> {
-        let Manifest { config, layers, .. } = artifact.value();
-        for blob in [config].into_iter().chain(layers) {
-            self.stored(store, blob)?;
-        }
-        self.blob(artifact.digest(), artifact.raw())
-    }
-
-    fn blob(&mut self, digest: &Digest, raw: &[u8]) -> Result<(), ArchiveError> {
-        match self.written.insert(digest.clone()) {
-            true => self.file(&blob_path(digest), raw),
-            false => Ok(()),
-        }
-    }
-
-    /// Writes what only the store has, unless it is in the archive.
-    fn stored(&mut self, store: &Store, blob: &Descriptor) -> Result<(), ArchiveError> {
-        if !self.written.insert(blob.digest.clone()) {
+    /// Writes a part, unless it is in the archive.
+    fn part(&mut self, store: &Store, part: &Part<'_>) -> Result<(), ArchiveError> {
+        if !self.written.insert(part.digest().clone()) {
             return Ok(());
         }
-        let path = blob_path(&blob.digest);
-        self.header(&path, blob.size, tar::EntryType::Regular)?;
-        write_layer(store, blob, &mut self.out)?;
-        self.pad(blob.size)
+        let path = blob_path(part.digest());
+        match part {
+            Part::Document(_, raw) => self.file(&path, raw),
+            Part::Stored(blob) => {
+                self.header(&path, blob.size, tar::EntryType::Regular)?;
+                write_layer(store, blob, &mut self.out)?;
+                self.pad(blob.size)
+            }
+        }
     }
 
     fn file(&mut self, path: &str, content: &[u8]) -> Result<(), ArchiveError> {
@@ -216,7 +180,7 @@ impl<W: Write> ArchiveWriter<W> {
 }
 
 /// Writes a layer's blob, or the tar stream of an unpacked layer that has none, verified.
-pub(super) fn write_layer(
+pub(crate) fn write_layer(
     store: &Store,
     layer: &Descriptor,
     mut out: impl Write,
