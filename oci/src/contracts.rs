@@ -9,7 +9,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{Descriptor, Reference};
+use crate::{Descriptor, Digest, Reference};
 
 /// A stream of a blob's bytes. An [`std::io::Error`] from it may carry a
 /// [`VerifyError`](crate::VerifyError).
@@ -49,6 +49,22 @@ pub trait Fetch: Sync {
     }
 }
 
+/// Content that is read while it is being made; its digest is known at its end.
+pub trait Growing: Sync {
+    /// Names what it is made of. The same origin gives the same bytes, so that what was sent of
+    /// them earlier is of use.
+    fn origin(&self) -> &Digest;
+
+    /// Waits until so many bytes are there, or all of them: then returns what they are.
+    fn wait_for(
+        &self,
+        length: u64,
+    ) -> impl Future<Output = Result<Option<Descriptor>, ContractError>> + Send;
+
+    /// Opens the content from a byte on. The reader waits for what is not there yet.
+    fn open(&self, offset: u64) -> impl Future<Output = Result<BlobReader, ContractError>> + Send;
+}
+
 /// A place that content can be put into.
 pub trait Push: Sync {
     /// Tells whether the content is there already, so that it need not be sent.
@@ -74,6 +90,21 @@ pub trait Push: Sync {
         async move {
             let content = source.fetch(descriptor).await?;
             self.push(descriptor, content).await
+        }
+    }
+
+    /// Puts content there that is still being made, and returns what it turned out to be.
+    ///
+    /// An implementation may send its start before its end is made.
+    fn push_growing<G: Growing>(
+        &self,
+        content: &G,
+    ) -> impl Future<Output = Result<Descriptor, ContractError>> + Send {
+        async move {
+            let whole = content.wait_for(u64::MAX).await?;
+            let whole = whole.ok_or("the content has no end")?;
+            self.push(&whole, content.open(0).await?).await?;
+            Ok(whole)
         }
     }
 }

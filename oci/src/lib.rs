@@ -22,7 +22,7 @@ mod reference;
 mod verify;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
-pub use contracts::{BlobReader, ContractError, Fetch, Push, Resolve, Tag};
+pub use contracts::{BlobReader, ContractError, Fetch, Growing, Push, Resolve, Tag};
 pub use descriptor::Descriptor;
 pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher};
 pub use document::{Document, DocumentError};

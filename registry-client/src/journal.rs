@@ -29,7 +29,7 @@ impl Journal {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory).ok()?;
         remove_stale(directory);
-        let path = directory.join(Digest::of(name.as_bytes()).hex());
+        let path = directory.join(file_name(name));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         // A session's URL lets whoever knows it write into the upload.
@@ -40,7 +40,7 @@ impl Journal {
 
     /// Forgets an upload whose blob turned out to be there.
     pub(crate) fn forget(directory: &Path, name: &str) {
-        let _ = fs::remove_file(directory.join(Digest::of(name.as_bytes()).hex()));
+        let _ = fs::remove_file(directory.join(file_name(name)));
     }
 
     /// Returns where an earlier process was sending to.
@@ -61,6 +61,15 @@ impl Journal {
             .and_then(|()| file.write_all(session.as_str().as_bytes()));
     }
 
+    /// Gives the note the name of what the content turned out to be.
+    pub(crate) fn renamed(mut self, name: &str) -> Self {
+        let path = self.path.with_file_name(file_name(name));
+        if fs::rename(&self.path, &path).is_ok() {
+            self.path = path;
+        }
+        self
+    }
+
     /// Forgets an upload that came to its end.
     pub(crate) fn close(mut self) {
         let _ = fs::remove_file(std::mem::take(&mut self.path));
@@ -75,6 +84,10 @@ impl Drop for Journal {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn file_name(name: &str) -> String {
+    Digest::of(name.as_bytes()).hex().to_owned()
 }
 
 fn remove_stale(directory: &Path) {
@@ -111,6 +124,13 @@ mod tests {
         journal.note(&url);
         drop(journal);
         let journal = open().unwrap();
+        assert_eq!(journal.session(), Some(url.clone()));
+        let renamed = journal.renamed("host/a@sha256:1");
+        assert_eq!(open().unwrap().session(), None, "it has another name");
+        let other = || Journal::open(&directory, "host/a@sha256:1");
+        assert!(other().is_none(), "it is locked still");
+        drop(renamed);
+        let journal = other().unwrap();
         assert_eq!(journal.session(), Some(url));
         journal.close();
         assert_eq!(open().unwrap().session(), None);

@@ -38,6 +38,7 @@ mod token;
 mod token_cache;
 mod transport;
 mod upload;
+mod upload_ahead;
 mod upload_session;
 
 pub use config::{

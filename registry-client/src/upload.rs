@@ -31,7 +31,7 @@ enum Manner {
 impl Upload<'_> {
     /// Begins the upload; `None` when the registry mounted the blob, so that nothing is left to do.
     pub(crate) async fn start(&self) -> Result<Option<Session<'_>>, RegistryError> {
-        match Session::start(self.site, self.descriptor, self.mount_from).await? {
+        match Session::start(self.site, &self.descriptor.digest, self.mount_from).await? {
             Start::Mounted => Ok(None),
             Start::Session(session) => Ok(Some(session)),
         }
@@ -43,9 +43,15 @@ impl Upload<'_> {
         if !self.site.endpoint.owns(&location) {
             return None;
         }
-        let mut session = Session::at(self.site, self.descriptor, location);
-        let received = session.received().await?;
+        let mut session = Session::at(self.site, &self.descriptor.digest, location);
+        let received = self.received(&mut session).await?;
         Some((session, received))
+    }
+
+    /// Asks how many bytes arrived; more than there are is no start of this blob.
+    async fn received(&self, session: &mut Session<'_>) -> Option<u64> {
+        let received = session.received().await?;
+        (received <= self.descriptor.size).then_some(received)
     }
 
     /// Sends content that can be read only once. A cut connection is an error.
@@ -55,7 +61,7 @@ impl Upload<'_> {
         content: BlobReader,
     ) -> Result<(), RegistryError> {
         let content = Box::pin(Verified::new(content, self.descriptor));
-        let sent = session.put(content).await;
+        let sent = session.put(self.descriptor, content).await;
         self.abandon(session, sent).await
     }
 
@@ -103,7 +109,7 @@ impl Upload<'_> {
             }
             let received = match no_resume {
                 true => None,
-                false => session.received().await,
+                false => self.received(&mut session).await,
             };
             if no_resume && offset == 0 {
                 manner = Manner::Whole;
@@ -137,10 +143,10 @@ impl Upload<'_> {
     {
         let size = self.descriptor.size;
         if offset >= size && size > 0 {
-            return session.complete().await;
+            return session.complete(&self.descriptor.digest).await;
         }
         let opened = open(offset).await;
-        let mut content = opened.map_err(|source| self.unreadable(source))?;
+        let mut content = opened.map_err(|source| session.unreadable(source))?;
         if offset == 0 {
             content = Box::pin(Verified::new(content, self.descriptor));
         }
@@ -149,7 +155,7 @@ impl Upload<'_> {
             Manner::Whole => u64::MAX,
         };
         if offset == 0 && size <= piece {
-            return session.put(content).await;
+            return session.put(self.descriptor, content).await;
         }
         // Of a part only the registry can tell whether it is right, when the session is completed.
         let content = SharedReader::new(content);
@@ -160,7 +166,7 @@ impl Upload<'_> {
             from += count;
             note(journal, session);
         }
-        session.complete().await
+        session.complete(&self.descriptor.digest).await
     }
 
     /// Asks whether the blob is there.
@@ -188,15 +194,6 @@ impl Upload<'_> {
             session.cancel().await;
         }
         result
-    }
-
-    fn unreadable(&self, source: io::Error) -> RegistryError {
-        RegistryError::Content {
-            registry: self.site.endpoint.name.clone(),
-            repository: self.site.repository.clone(),
-            digest: self.descriptor.digest.clone(),
-            source,
-        }
     }
 }
 

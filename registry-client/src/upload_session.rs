@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mica_oci::{BlobReader, Descriptor};
+use mica_oci::{BlobReader, Descriptor, Digest};
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE,
 };
@@ -22,7 +22,8 @@ const CHUNK: usize = 256 << 10;
 /// An upload that the registry knows about.
 pub(crate) struct Session<'a> {
     site: &'a Site,
-    descriptor: &'a Descriptor,
+    /// What names the content in errors.
+    content: Digest,
     location: Url,
     /// The registry takes no smaller piece, but for the last.
     smallest_piece: u64,
@@ -75,13 +76,13 @@ impl<'a> Session<'a> {
     /// Begins an upload, or mounts the blob from another repository where that has it.
     pub(crate) async fn start(
         site: &'a Site,
-        descriptor: &'a Descriptor,
+        content: &Digest,
         mount_from: Option<&str>,
     ) -> Result<Start<'a>, RegistryError> {
         let mut url = site.url("blobs/uploads/");
         if let Some(from) = mount_from {
             url.query_pairs_mut()
-                .append_pair("mount", descriptor.digest.as_str())
+                .append_pair("mount", content.as_str())
                 .append_pair("from", from);
         }
         let call = Call::new(Method::POST, url);
@@ -94,17 +95,17 @@ impl<'a> Session<'a> {
         let location = location(site, &call.url, response.headers());
         Ok(Start::Session(Self {
             site,
-            descriptor,
+            content: content.clone(),
             location: location.ok_or_else(|| site.fault(&call, ProtocolFault::Location))?,
             smallest_piece: smallest_piece(response.headers()),
         }))
     }
 
     /// Takes up a session that an earlier process began.
-    pub(crate) fn at(site: &'a Site, descriptor: &'a Descriptor, location: Url) -> Self {
+    pub(crate) fn at(site: &'a Site, content: &Digest, location: Url) -> Self {
         Self {
             site,
-            descriptor,
+            content: content.clone(),
             location,
             smallest_piece: 0,
         }
@@ -121,9 +122,13 @@ impl<'a> Session<'a> {
     }
 
     /// Sends all bytes and ends the session, in one request.
-    pub(crate) async fn put(&self, content: BlobReader) -> Result<(), RegistryError> {
-        let call = Call::new(Method::PUT, self.finishing_url());
-        let call = call.header(CONTENT_LENGTH, self.descriptor.size.into());
+    pub(crate) async fn put(
+        &self,
+        descriptor: &Descriptor,
+        content: BlobReader,
+    ) -> Result<(), RegistryError> {
+        let call = Call::new(Method::PUT, self.finishing_url(&descriptor.digest));
+        let call = call.header(CONTENT_LENGTH, descriptor.size.into());
         let response = self.stream(call.clone(), content).await?;
         self.finished(&call, response).await
     }
@@ -153,8 +158,8 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the session after the last byte.
-    pub(crate) async fn complete(&self) -> Result<(), RegistryError> {
-        let call = Call::new(Method::PUT, self.finishing_url());
+    pub(crate) async fn complete(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let call = Call::new(Method::PUT, self.finishing_url(digest));
         let response = self.site.send(&call).await?;
         self.finished(&call, response).await
     }
@@ -170,7 +175,7 @@ impl<'a> Session<'a> {
         self.smallest_piece = smallest_piece(response.headers()).max(self.smallest_piece);
         let received = end_of_range(response.headers())?;
         self.follow(&call, response.headers());
-        (received <= self.descriptor.size).then_some(received)
+        Some(received)
     }
 
     /// Tells the registry that nothing more will come. It tidies up by itself if this fails.
@@ -189,12 +194,17 @@ impl<'a> Session<'a> {
             .await;
         match failure.lock().expect("no panic under this lock").take() {
             None => sent,
-            Some(source) => Err(RegistryError::Content {
-                registry: self.site.endpoint.name.clone(),
-                repository: self.site.repository.clone(),
-                digest: self.descriptor.digest.clone(),
-                source,
-            }),
+            Some(source) => Err(self.unreadable(source)),
+        }
+    }
+
+    /// Makes an error of content that cannot be read, or is another.
+    pub(crate) fn unreadable(&self, source: io::Error) -> RegistryError {
+        RegistryError::Content {
+            registry: self.site.endpoint.name.clone(),
+            repository: self.site.repository.clone(),
+            digest: self.content.clone(),
+            source,
         }
     }
 
@@ -204,10 +214,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn finishing_url(&self) -> Url {
+    fn finishing_url(&self, digest: &Digest) -> Url {
         let mut url = self.location.clone();
-        url.query_pairs_mut()
-            .append_pair("digest", self.descriptor.digest.as_str());
+        url.query_pairs_mut().append_pair("digest", digest.as_str());
         url
     }
 

@@ -8,6 +8,7 @@ use mica_oci::{Compression, Descriptor, DiffId, Document, Hasher, Manifest, Medi
 use crate::blobs::copy;
 use crate::compress::{BlockWriter, Codec};
 use crate::error::At;
+use crate::growth::Growth;
 use crate::layer::{Decompressed, Rewrite};
 use crate::{Image, Layer, Limits, Store, StoreError};
 
@@ -37,16 +38,18 @@ impl Store {
     ) -> Result<Descriptor, StoreError> {
         match self.known_blob(diff_id, codec)? {
             Some(known) => Ok(known),
-            None => self.compress(diff_id, codec, Source::Files(layer)),
+            None => self.compress(diff_id, codec, Source::Files(layer), None),
         }
     }
 
     /// Returns the blob of a layer that was made here: from its tar blob where that was kept,
-    /// otherwise from its files.
+    /// otherwise from its files. What is written for it can be followed; it is given up when nobody
+    /// does any more.
     pub(crate) fn compressed_by_diff_id(
         &self,
         diff_id: &DiffId,
         codec: Codec,
+        growth: Option<&Growth>,
     ) -> Result<Descriptor, StoreError> {
         if let Some(known) = self.known_blob(diff_id, codec)? {
             return Ok(known);
@@ -54,9 +57,10 @@ impl Store {
         if self.has_blob(&diff_id.0) {
             let size = self.blob_size(&diff_id.0)?;
             let tar = Descriptor::new(MediaType::OCI_LAYER, diff_id.0.clone(), size);
-            return self.compress(diff_id, codec, Source::Blob(&tar));
+            return self.compress(diff_id, codec, Source::Blob(&tar), growth);
         }
-        self.compress(diff_id, codec, Source::Files(&self.made_layer(diff_id)?))
+        let layer = self.made_layer(diff_id)?;
+        self.compress(diff_id, codec, Source::Files(&layer), growth)
     }
 
     /// Returns a blob of the same layer in another compression. The tar stream is verified.
@@ -68,7 +72,7 @@ impl Store {
     ) -> Result<Descriptor, StoreError> {
         match self.known_blob(diff_id, codec)? {
             Some(known) => Ok(known),
-            None => self.compress(diff_id, codec, Source::Blob(blob)),
+            None => self.compress(diff_id, codec, Source::Blob(blob), None),
         }
     }
 
@@ -80,7 +84,7 @@ impl Store {
         rewrite: Rewrite,
         codec: Codec,
     ) -> Result<(DiffId, Descriptor), StoreError> {
-        let (diff_id, descriptor) = self.write_blob(codec, |out| {
+        let (diff_id, descriptor) = self.write_blob(codec, None, |out| {
             Ok(self.rewritten_tar(layer, rewrite, out)?.diff_id)
         })?;
         self.note_blob(&diff_id, codec, &descriptor)?;
@@ -134,7 +138,7 @@ impl Store {
             }
             Ok(like(
                 layer,
-                self.compressed_by_diff_id(diff_id, Codec::GZIP)?,
+                self.compressed_by_diff_id(diff_id, Codec::GZIP, None)?,
             ))
         });
         let outgoing = outgoing.collect::<Result<Vec<_>, StoreError>>()?;
@@ -162,8 +166,9 @@ impl Store {
         diff_id: &DiffId,
         codec: Codec,
         source: Source<'_>,
+        growth: Option<&Growth>,
     ) -> Result<Descriptor, StoreError> {
-        let (_, descriptor) = self.write_blob(codec, |out| {
+        let (_, descriptor) = self.write_blob(codec, growth, |out| {
             let (path, actual) = match source {
                 Source::Files(layer) => (layer.path.clone(), self.layer_tar(layer, out)?.diff_id),
                 Source::Blob(blob) => (self.blob_path(&blob.digest), self.blob_tar(blob, out)?),
@@ -200,11 +205,12 @@ impl Store {
     pub(crate) fn write_blob(
         &self,
         codec: Codec,
-        write: impl FnOnce(&mut BlockWriter<Counting<&mut File>>) -> Result<DiffId, StoreError>,
+        growth: Option<&Growth>,
+        write: impl FnOnce(&mut BlockWriter<Counting<Followed<'_>>>) -> Result<DiffId, StoreError>,
     ) -> Result<(DiffId, Descriptor), StoreError> {
         let mut temporary = self.temporary_file("compressed")?;
         let path = temporary.path().to_owned();
-        let counting = Counting::new(temporary.file());
+        let counting = Counting::new(Followed::new(temporary.file(), growth).at("open", &path)?);
         let mut blocks = BlockWriter::new(counting, codec).at("write", &path)?;
         let diff_id = write(&mut blocks)?;
         let written = blocks.finish().at("write", &path)?;
@@ -239,6 +245,44 @@ pub(crate) fn with_layers(
         ..manifest.value().clone()
     };
     Document::encode(manifest.descriptor().media_type.clone(), value)
+}
+
+/// A file that may be followed while it is written.
+pub(crate) struct Followed<'f> {
+    file: &'f mut File,
+    growth: Option<&'f Growth>,
+    written: u64,
+}
+
+impl<'f> Followed<'f> {
+    fn new(file: &'f mut File, growth: Option<&'f Growth>) -> io::Result<Self> {
+        if let Some(growth) = growth {
+            growth.opened(file.try_clone()?, 0);
+        }
+        Ok(Self {
+            file,
+            growth,
+            written: 0,
+        })
+    }
+}
+
+impl Write for Followed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        if let Some(growth) = self.growth {
+            if !growth.is_followed() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            growth.grown(self.written);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A writer whose content is hashed on its way.

@@ -279,7 +279,7 @@ impl Store {
         let wanted = form.codec.compression();
         match layer.media_type.layer_compression() {
             Some(found) if found == wanted => Ok(layer.clone()),
-            Some(Compression::None) => self.compressed_by_diff_id(diff_id, form.codec),
+            Some(Compression::None) => self.compressed_by_diff_id(diff_id, form.codec, None),
             Some(_) if form.existing == ExistingLayers::Convert => {
                 self.recompressed(layer, diff_id, form.codec)
             }

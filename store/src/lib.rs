@@ -25,6 +25,7 @@ mod durable;
 mod error;
 mod export;
 mod find;
+mod growth;
 mod images;
 mod import;
 mod incoming;

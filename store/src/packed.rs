@@ -70,7 +70,7 @@ impl Store {
         stream: impl Read,
     ) -> Result<(DiffId, Descriptor), StoreError> {
         let (diff_id, descriptor) =
-            self.write_blob(Codec::GZIP, |out| self.copy_tar(stream, out))?;
+            self.write_blob(Codec::GZIP, None, |out| self.copy_tar(stream, out))?;
         self.note_compressed(&diff_id, &descriptor)?;
         Ok((diff_id, descriptor))
     }

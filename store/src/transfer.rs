@@ -4,8 +4,8 @@
 //! nothing visible but complete blobs and layers, and the next one goes on from there.
 
 mod contracts;
-mod following;
 mod graph;
+mod growing;
 mod join;
 mod partial;
 mod pull;
@@ -16,8 +16,7 @@ use std::io;
 
 use mica_oci::{ContractError, Descriptor, DiffId, Digest, Fetch};
 
-use following::Growth;
-
+use crate::growth::Growth;
 use crate::{Image, Store, StoreError};
 
 pub use contracts::fetch_document;
@@ -64,7 +63,7 @@ pub enum TransferEvent {
         /// How many bytes were moved, in all.
         done: u64,
     },
-    /// A layer is compressed, to be sent then.
+    /// A layer is compressed; it is sent meanwhile.
     Compressing {
         /// The layer as it is in the image's manifest.
         digest: Digest,

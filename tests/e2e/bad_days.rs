@@ -104,10 +104,14 @@ fn until_done(machine: &Machine, arguments: &[&str], random: &Random) {
 /// Each push ends with the right digest, and no piece is sent twice but for those that were cut.
 pub(crate) fn pushes() -> Outcome {
     let random = Arc::new(Random(AtomicU64::new(0x9e37_79b9_7f4a_7c15)));
-    let machine = victim();
-    let id = machine.ok(["images", "--no-trunc", "-q", "victim:v1"]);
+    let mut machine = victim();
     let mut faults = 0;
     for round in 0..rounds() {
+        // Every other time nothing is compressed yet, so that pieces go while more are made.
+        if round % 2 == 0 {
+            machine = victim();
+        }
+        let id = machine.ok(["images", "--no-trunc", "-q", "victim:v1"]);
         // A registry of its own, as none of its layers may be there already.
         let registry = Machine::new();
         let serving = Serving::start(&registry, &["--allow-push"]);

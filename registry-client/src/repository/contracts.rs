@@ -2,7 +2,9 @@
 
 use std::io;
 
-use mica_oci::{BlobReader, ContractError, Descriptor, Fetch, Push, Reference, Resolve, Tag};
+use mica_oci::{
+    BlobReader, ContractError, Descriptor, Fetch, Growing, Push, Reference, Resolve, Tag,
+};
 
 use super::{Repository, is_manifest};
 
@@ -80,6 +82,10 @@ impl Push for Repository {
             content.map_err(io::Error::other)
         };
         Ok(self.push_with(descriptor, open).await?)
+    }
+
+    async fn push_growing<G: Growing>(&self, content: &G) -> Result<Descriptor, ContractError> {
+        self.push_ahead(content).await
     }
 }
 

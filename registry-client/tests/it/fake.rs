@@ -118,7 +118,11 @@ impl Fake {
     }
 
     pub(crate) fn repository(&self, actions: Actions) -> Repository {
-        let registry = Registry::new(quick()).unwrap();
+        self.repository_with(quick(), actions)
+    }
+
+    pub(crate) fn repository_with(&self, config: RegistryConfig, actions: Actions) -> Repository {
+        let registry = Registry::new(config).unwrap();
         registry.repository(&self.reference("app"), actions)
     }
 }

@@ -10,6 +10,7 @@ mod debian;
 mod debian_registry;
 mod download;
 mod fake;
+mod growing;
 mod mirrors;
 mod resolve;
 mod upload;

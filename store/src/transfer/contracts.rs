@@ -10,10 +10,10 @@ use mica_oci::{
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
-use super::following::Growth;
 use super::streams::{channel, feed, produce};
 use super::{Outcome, TransferError, blocking};
 use crate::error::At;
+use crate::growth::Growth;
 use crate::{Layer, Store, StoreError};
 
 /// Hands out blobs, and the tar stream of layers that were made here and have no blob.

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use mica_oci::{Descriptor, Hasher, VerifyError};
 use rustix::fs::FlockOperation;
 
-use super::following::Growth;
 use crate::error::At;
+use crate::growth::Growth;
 use crate::temporary::{PARTIAL, is_same};
 use crate::{Store, StoreError};
 
@@ -52,7 +52,7 @@ impl Store {
         let path = self.directory("tmp").join(name);
         loop {
             if self.has_blob(&descriptor.digest) {
-                growth.verified();
+                growth.whole();
                 return Ok(None);
             }
             let mut options = OpenOptions::new();
@@ -112,7 +112,7 @@ impl Partial {
     pub(super) fn finish(self) -> Result<(), Box<Mismatch>> {
         match self.check().and_then(|()| self.persist()) {
             Ok(()) => {
-                self.growth.verified();
+                self.growth.whole();
                 Ok(())
             }
             Err(error) => Err(Box::new(Mismatch {

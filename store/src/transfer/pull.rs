@@ -5,7 +5,7 @@
 //! unpack   │  layer 1 ══╩═ layer 2 ══ layer 3 ══ …      in order: each needs its parent
 //! ```
 //!
-//! A layer is decompressed, hashed and unpacked while it comes: see `following.rs`. It is registered
+//! A layer is decompressed, hashed and unpacked while it comes: see `growth.rs`. It is registered
 //! when all of it is verified. Should it not come in one go it is unpacked from its blob.
 
 use std::fs::File;
@@ -21,8 +21,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::contracts::{fetch_document, receive_from};
-use super::following::{Follower, Growth};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use crate::growth::{Follower, Growth};
 use crate::images::choose;
 use crate::{Image, Layer, LayerStorage, Stack, Store, StoreError, UseLock};
 

@@ -8,10 +8,10 @@ use mica_oci::{
     BlobReader, Compression, ContractError, Descriptor, DiffId, Document, Index, Push, Reference,
     Tag, Verified,
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::streams::CountedSource;
-use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use super::{Outcome, Progress, TransferError, TransferEvent, blocking, growing};
 use crate::compressed::{like, with_layers};
 use crate::{Codec, Image, ImageSet, Store, UseLock};
 
@@ -105,7 +105,7 @@ pub async fn push_layer<D: Push + Tag>(
     reference: &Reference,
 ) -> Result<(), TransferError> {
     let pushing = Pushing::new(store, destination, reference, &(), Form::AsListed).await?;
-    pushing.send(layer, layer).await
+    pushing.send(layer).await
 }
 
 impl<'a, D: Push + Tag> Pushing<'a, D> {
@@ -222,9 +222,12 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
             self.done(&layer, Outcome::AlreadyThere);
             return Ok(like(&layer, outgoing));
         }
-        let outgoing = self.compressed(&layer, diff_id).await?;
-        self.send(&layer, &outgoing).await?;
-        Ok(like(&layer, outgoing))
+        if self.is_compressed_first(&layer) {
+            let outgoing = self.compress(&layer, diff_id).await?;
+            return Ok(like(&layer, outgoing));
+        }
+        self.send(&layer).await?;
+        Ok(layer)
     }
 
     /// Returns what a layer goes as, where that is known without compressing it.
@@ -245,50 +248,68 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         self.form == Form::Compressed && is_plain
     }
 
-    async fn compressed(
+    /// Sends a layer while it is compressed; events name it as the image's manifest does. Returns
+    /// what it was compressed to.
+    async fn compress(
         &self,
         layer: &Descriptor,
         diff_id: DiffId,
     ) -> Result<Descriptor, TransferError> {
-        if !self.is_compressed_first(layer) {
-            return Ok(layer.clone());
+        let digest = layer.digest.clone();
+        self.progress.event(TransferEvent::Compressing { digest });
+        let (told, heard) = mpsc::unbounded_channel();
+        let (growing, make) = growing::compress(self.store, diff_id, told);
+        let hold = Arc::clone(&self.hold);
+        let making = async {
+            let made = blocking(move || (make(), hold)).await.0?;
+            let (digest, size) = (layer.digest.clone(), made.size);
+            self.progress
+                .event(TransferEvent::LayerStarted { digest, size });
+            Ok(made)
+        };
+        let pushing = async {
+            let pushed = self.destination.push_growing(&growing).await;
+            let failed = growing.has_failed();
+            drop(growing);
+            (pushed, failed)
+        };
+        let (made, (pushed, failed), ()) =
+            tokio::join!(making, pushing, self.tell_bytes(layer, heard));
+        match (made, pushed) {
+            (made, Ok(pushed)) => {
+                self.done(layer, Outcome::Complete);
+                made.map(|_: Descriptor| pushed)
+            }
+            (Err(error), Err(_)) if failed => Err(error),
+            (_, Err(source)) => Err(self.error(layer, source)),
         }
-        self.progress.event(TransferEvent::Compressing {
-            digest: layer.digest.clone(),
-        });
-        let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
-        let compressed = blocking(move || {
-            let _hold = hold;
-            store.compressed_by_diff_id(&diff_id, Codec::GZIP)
-        });
-        Ok(compressed.await?)
     }
 
-    /// Sends a layer unless it is there; events name it as the image's manifest does.
-    async fn send(&self, layer: &Descriptor, outgoing: &Descriptor) -> Result<(), TransferError> {
-        if self.is_there(outgoing).await? {
+    async fn tell_bytes(&self, layer: &Descriptor, mut heard: UnboundedReceiver<u64>) {
+        while let Some(done) = heard.recv().await {
+            let digest = layer.digest.clone();
+            self.progress.event(TransferEvent::Bytes { digest, done });
+        }
+    }
+
+    /// Sends a layer as it is, unless it is there.
+    async fn send(&self, layer: &Descriptor) -> Result<(), TransferError> {
+        if self.is_there(layer).await? {
             self.done(layer, Outcome::AlreadyThere);
             return Ok(());
         }
-        self.progress.event(TransferEvent::LayerStarted {
-            digest: layer.digest.clone(),
-            size: outgoing.size,
-        });
-        let (told, mut heard) = mpsc::unbounded_channel();
+        let (digest, size) = (layer.digest.clone(), layer.size);
+        self.progress
+            .event(TransferEvent::LayerStarted { digest, size });
+        let (told, heard) = mpsc::unbounded_channel();
         let counted = CountedSource::new(self.store, told);
         let pushing = async {
-            let pushed = self.destination.push_from(outgoing, &counted).await;
+            let pushed = self.destination.push_from(layer, &counted).await;
             drop(counted);
-            pushed.map_err(|source| self.error(outgoing, source))
+            pushed.map_err(|source| self.error(layer, source))
         };
-        let telling = async {
-            while let Some(done) = heard.recv().await {
-                let digest = layer.digest.clone();
-                self.progress.event(TransferEvent::Bytes { digest, done });
-            }
-            Ok(())
-        };
-        tokio::try_join!(pushing, telling)?;
+        let (pushed, ()) = tokio::join!(pushing, self.tell_bytes(layer, heard));
+        pushed?;
         self.done(layer, Outcome::Complete);
         Ok(())
     }

@@ -179,19 +179,18 @@ impl<'a, S> CountedSource<'a, S> {
     pub(super) fn new(source: &'a S, told: UnboundedSender<u64>) -> Self {
         Self { source, told }
     }
+}
 
-    fn counted(&self, inner: BlobReader, total: u64) -> BlobReader {
-        Box::pin(Counted {
-            inner,
-            total,
-            told: self.told.clone(),
-        })
-    }
+/// Returns a stream that tells how much of it was read, of which `total` was before.
+pub(super) fn counted(inner: BlobReader, total: u64, told: &UnboundedSender<u64>) -> BlobReader {
+    let told = told.clone();
+    Box::pin(Counted { inner, total, told })
 }
 
 impl<S: Fetch> Fetch for CountedSource<'_, S> {
     async fn fetch(&self, descriptor: &Descriptor) -> Result<BlobReader, ContractError> {
-        Ok(self.counted(self.source.fetch(descriptor).await?, 0))
+        let content = self.source.fetch(descriptor).await?;
+        Ok(counted(content, 0, &self.told))
     }
 
     async fn fetch_from(
@@ -200,7 +199,7 @@ impl<S: Fetch> Fetch for CountedSource<'_, S> {
         offset: u64,
     ) -> Result<BlobReader, ContractError> {
         let content = self.source.fetch_from(descriptor, offset).await?;
-        Ok(self.counted(content, offset))
+        Ok(counted(content, offset, &self.told))
     }
 
     fn distrust(&self, descriptor: &Descriptor) -> bool {

@@ -1,11 +1,14 @@
-//! A blob that is read while it still comes.
+//! A blob that is read while it is being written.
 //!
 //! ```text
 //! registry ─▶ tmp/partial-<hex> ─▶ verified, renamed         the writer tells how far it is
 //!                     └──────────▶ Follower ─▶ decompress ─▶ diff ID ─▶ files
+//!
+//! files ─▶ compress ─▶ tmp/compressed-… ─▶ synced, renamed
+//!                            └───────────▶ Follower ─▶ registry
 //! ```
 //!
-//! A follower sees the end only after the whole blob was verified and has its place. When anything
+//! A follower sees the end only after the whole blob is right and has its place. When anything
 //! goes wrong with the writer the follower fails, and whoever has it starts over from the blob.
 
 use std::fs::File;
@@ -26,8 +29,8 @@ struct State {
 /// How the writing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The blob is whole and verified.
-    Verified,
+    /// The blob is whole and right.
+    Whole,
     /// What was followed is of no use.
     Void,
 }
@@ -38,20 +41,20 @@ struct Shared {
     changed: Condvar,
 }
 
-/// The writer's end. Dropped without [`verified`](Self::verified) it fails the follower.
+/// The writer's end. Dropped without [`whole`](Self::whole) it fails the follower.
 #[derive(Debug, Default)]
-pub(super) struct Growth(Arc<Shared>);
+pub(crate) struct Growth(Arc<Shared>);
 
 /// A reader that waits for what is not there yet.
-#[derive(Debug)]
-pub(super) struct Follower {
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
     shared: Arc<Shared>,
     position: u64,
 }
 
 impl Growth {
     /// Returns a reader from the start.
-    pub(super) fn follower(&self) -> Follower {
+    pub(crate) fn follower(&self) -> Follower {
         Follower {
             shared: Arc::clone(&self.0),
             position: 0,
@@ -59,7 +62,7 @@ impl Growth {
     }
 
     /// Tells where the blob grows, and how much of it is there.
-    pub(super) fn opened(&self, file: File, length: u64) {
+    pub(crate) fn opened(&self, file: File, length: u64) {
         let mut state = self.0.lock();
         state.file = Some(Arc::new(file));
         state.length = length;
@@ -67,19 +70,24 @@ impl Growth {
     }
 
     /// Tells how many bytes are there.
-    pub(super) fn grown(&self, length: u64) {
+    pub(crate) fn grown(&self, length: u64) {
         self.0.lock().length = length;
         self.0.changed.notify_all();
     }
 
     /// Tells that what was there is no longer.
-    pub(super) fn void(&self) {
+    pub(crate) fn void(&self) {
         self.0.end(End::Void);
     }
 
+    /// Tells whether anybody follows still.
+    pub(crate) fn is_followed(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Tells that the blob is whole.
-    pub(super) fn verified(&self) {
-        self.0.end(End::Verified);
+    pub(crate) fn whole(&self) {
+        self.0.end(End::Whole);
     }
 }
 
@@ -101,12 +109,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits for something to read at `position`; `None` at the end of a verified blob.
+    /// Waits for something to read at `position`; `None` at the end of a whole blob.
     fn wait(&self, position: u64) -> io::Result<Option<(Arc<File>, u64)>> {
         let mut state = self.lock();
         loop {
             if state.end == Some(End::Void) {
-                return Err(io::Error::other("the blob did not come in one go"));
+                return Err(broken_off());
             }
             match &state.file {
                 Some(file) if position < state.length => {
@@ -121,6 +129,38 @@ impl Shared {
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+impl Follower {
+    /// Returns another reader, which begins at a byte.
+    pub(crate) fn at(&self, position: u64) -> Self {
+        let shared = Arc::clone(&self.shared);
+        Self { shared, position }
+    }
+
+    /// Waits until so many bytes are there, or all of them; tells whether it is all.
+    pub(crate) fn wait_for(&self, length: u64) -> io::Result<bool> {
+        let mut state = self.shared.lock();
+        loop {
+            match state.end {
+                Some(End::Void) => return Err(broken_off()),
+                Some(End::Whole) => return Ok(true),
+                None if state.length >= length => return Ok(false),
+                None => {}
+            }
+            let woken = self.shared.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Tells whether the writer failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.lock().end == Some(End::Void)
+    }
+}
+
+fn broken_off() -> io::Error {
+    io::Error::other("the blob was not written in one go")
 }
 
 impl Read for Follower {
@@ -146,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_follower_sees_the_end_of_what_was_verified() {
+    fn a_follower_sees_the_end_of_what_is_whole() {
         let growth = Growth::default();
         let mut follower = growth.follower();
         let reading = std::thread::spawn(move || {
@@ -159,7 +199,7 @@ mod tests {
             file.write_all(b"x").unwrap();
             growth.grown(length);
         }
-        growth.verified();
+        growth.whole();
         assert_eq!(reading.join().unwrap().unwrap(), b"xxx");
     }
 
@@ -171,14 +211,14 @@ mod tests {
             growth.opened(tempfile::tempfile().unwrap(), 0);
             if restarted {
                 growth.void();
-                growth.verified();
+                growth.whole();
             }
             drop(growth);
             assert!(follower.read(&mut [0; 4]).is_err(), "{restarted}");
         }
         let stored = Growth::default();
         let mut follower = stored.follower();
-        stored.verified();
+        stored.whole();
         assert!(follower.read(&mut [0; 4]).is_err(), "nothing to follow");
     }
 }
