@@ -55,10 +55,7 @@ impl<U: Upstream> Service<U> {
     }
 
     async fn find_manifest(&self, name: &str, object: &str) -> Result<Published, Refusal> {
-        let digest = object.contains(':').then(|| object.parse::<Digest>());
-        let digest = digest
-            .transpose()
-            .map_err(|_| Refusal::invalid("DIGEST_INVALID", format!("`{object}` is no digest")))?;
+        let digest = digest_of(object)?;
         let _held = tokio::task::block_in_place(|| self.store.hold())?;
         if let Some(mirrored) = self.mirrored.manifest(&self.store, name, object).await? {
             return Ok(mirrored);
@@ -67,17 +64,14 @@ impl<U: Upstream> Service<U> {
             let found = match &digest {
                 Some(digest) => self.published.find(&self.store, digest)?,
                 None => {
-                    let target = names::find(&self.store, &names::reference(name, object)?)?;
+                    let reference = names::reference(name, object);
+                    let reference = reference.map_err(|_| unknown(name, object))?;
+                    let target = names::find(&self.store, &reference)?;
                     let publish = |target| self.published.publish(&self.store, &target);
                     target.map(publish).transpose()?
                 }
             };
-            found.ok_or_else(|| {
-                Refusal::not_found(
-                    "MANIFEST_UNKNOWN",
-                    format!("manifest unknown: {name} has no {object}"),
-                )
-            })
+            found.ok_or_else(|| unknown(name, object))
         })
     }
 
@@ -143,25 +137,30 @@ impl<U: Upstream> Service<U> {
     }
 
     fn delete_manifest(&self, name: &str, object: &str) -> Result<Reply, Refusal> {
-        let unknown = || {
-            Refusal::not_found(
-                "MANIFEST_UNKNOWN",
-                format!("manifest unknown: {name} has no {object}"),
-            )
-        };
+        let unknown = || unknown(name, object);
         let store = &self.store;
-        if let Ok(digest) = object.parse::<Digest>() {
-            let images = store.images()?;
-            let known = images
-                .into_iter()
-                .find(|entry| entry.target.digest == digest);
-            store.remove_image(&known.ok_or_else(unknown)?.target)?;
+        if let Some(digest) = digest_of(object)? {
+            let known = self.published.source(store, &digest)?;
+            store.remove_image(&known.ok_or_else(unknown)?)?;
         } else {
-            let reference = names::reference(name, object)?;
+            let reference = names::reference(name, object).map_err(|_| unknown())?;
             store.untag(&reference)?.ok_or_else(unknown)?;
         }
         Ok(empty(StatusCode::ACCEPTED))
     }
+}
+
+/// Nobody has what no tag can be called.
+fn unknown(name: &str, object: &str) -> Refusal {
+    let message = format!("manifest unknown: {name} has no {object}");
+    Refusal::not_found("MANIFEST_UNKNOWN", message)
+}
+
+/// Reads a digest in the place of a tag; no tag has a colon.
+fn digest_of(object: &str) -> Result<Option<Digest>, Refusal> {
+    let digest = object.contains(':').then(|| object.parse());
+    let digest = digest.transpose();
+    digest.map_err(|_| Refusal::invalid("DIGEST_INVALID", format!("`{object}` is no digest")))
 }
 
 /// Entries without a name that an index now leads to need not be kept by themselves.

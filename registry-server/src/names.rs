@@ -11,19 +11,11 @@ use crate::reply::Refusal;
 /// Returns the image name that a repository stands for: `busybox` is docker's `library/busybox`,
 /// and `ghcr.io/a/b` is what it says.
 pub(crate) fn reference(name: &str, tag: &str) -> Result<Reference, Refusal> {
-    let bare: Reference = name
-        .parse()
-        .map_err(|_| Refusal::invalid("NAME_INVALID", format!("`{name}` is no repository")))?;
-    let has_tag = name
-        .rsplit('/')
-        .next()
-        .is_some_and(|last| last.contains(':'));
-    if has_tag || bare.digest().is_some() {
-        return Err(Refusal::invalid(
-            "NAME_INVALID",
-            format!("`{name}` is no repository"),
-        ));
-    }
+    // Docker takes a first part with capitals for a host; no repository has any of these.
+    let is_foreign = |c: char| c.is_ascii_uppercase() || matches!(c, ':' | '@' | '[');
+    let bare = name.parse().ok().filter(|_| !name.contains(is_foreign));
+    let bare: Reference =
+        bare.ok_or_else(|| Refusal::invalid("NAME_INVALID", format!("`{name}` is no repository")))?;
     bare.with_tag(tag).map_err(|_| {
         let message = format!("`{tag}` is neither a tag nor a digest");
         Refusal::new(StatusCode::BAD_REQUEST, "TAG_INVALID", message)
@@ -90,7 +82,7 @@ mod tests {
         }
         let own: Reference = "127.0.0.1:5000/team/app:v1".parse().unwrap();
         assert_eq!(repository_of(&own), "team/app");
-        for bad in ["", "A", "a:b", "a/b:c", "a//b"] {
+        for bad in ["", "A", "A/b", "a:b", "a/b:c", "a:1/b", "a//b"] {
             assert!(reference(bad, "v1").is_err(), "{bad}");
         }
         assert!(reference("a", ".bad").is_err());

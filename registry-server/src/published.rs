@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use mica_oci::{Descriptor, Digest, MediaType};
-use mica_store::{Store, StoreError};
+use mica_store::{Store, StoreError, Tagged};
 
 /// A manifest or index that is handed out.
 #[derive(Clone, Debug)]
@@ -70,12 +70,25 @@ impl PublishedManifests {
             return Ok(Some(found));
         }
         // A client may have been told of it before this server was started.
-        for entry in store.images()? {
-            if entry.target.media_type.is_manifest() && store.is_outgoing_known(&entry.target)? {
-                let published = self.publish(store, &entry.target)?;
-                if published.digest == *digest {
-                    return Ok(Some(published));
-                }
+        let source = self.source(store, digest)?;
+        source
+            .map(|target| self.publish(store, &target))
+            .transpose()
+    }
+
+    /// Returns the store's own manifest or index of what is handed out under a digest.
+    pub(crate) fn source(
+        &self,
+        store: &Store,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        for Tagged { target, .. } in store.images()? {
+            let is_it = target.digest == *digest
+                || target.media_type.is_manifest()
+                    && store.is_outgoing_known(&target)?
+                    && self.publish(store, &target)?.digest == *digest;
+            if is_it {
+                return Ok(Some(target));
             }
         }
         Ok(None)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming as RequestBody;
+use hyper::body::{Body, Incoming as RequestBody};
 use hyper::header::{CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use hyper::{Method, Request, StatusCode};
 use mica_oci::Digest;
@@ -128,11 +128,12 @@ impl<U: Upstream> Service<U> {
     ) -> Result<Reply, Refusal> {
         let query = request.uri().query().map(str::to_owned);
         let query = query.as_deref();
-        if let Some(mount) = parameter(query, "mount") {
-            let digest = digest(&mount)?;
-            if self.store.has_blob(&digest) {
-                return Ok(created(name, &digest));
-            }
+        // What cannot be mounted, whatever the reason, is uploaded.
+        if let Some(mount) = parameter(query, "mount")
+            && let Ok(digest) = digest(&mount)
+            && self.store.has_blob(&digest)
+        {
+            return Ok(created(name, &digest));
         }
         let whole = parameter(query, "digest")
             .map(|text| digest(&text))
@@ -216,14 +217,15 @@ async fn append(
 ) -> Result<Result<u64, u64>, Refusal> {
     let mut incoming = session.incoming.lock().await;
     let incoming = incoming.as_mut().ok_or_else(unknown)?;
-    let range = request.headers().get(CONTENT_RANGE);
-    let range = range.map(|value| value.to_str().unwrap_or_default());
-    if let Some(range) = range {
-        let bare = range.trim_start_matches("bytes ").split('/').next();
-        let start = bare.and_then(|bare| bare.split_once('-'));
-        let start = start.and_then(|(start, _)| start.trim().parse::<u64>().ok());
-        if start != Some(incoming.offset()) {
+    if let Some(range) = request.headers().get(CONTENT_RANGE) {
+        let range = content_range(range.to_str().unwrap_or_default());
+        let Some((first, last)) = range.filter(|(first, _)| *first == incoming.offset()) else {
             return Ok(Err(incoming.offset()));
+        };
+        let length = request.body().size_hint().exact();
+        if length.is_some_and(|length| first + length != last.saturating_add(1)) {
+            let message = "the content is not as long as its range";
+            return Err(Refusal::invalid("SIZE_INVALID", message));
         }
     }
     let mut body = request.into_body();
@@ -234,6 +236,13 @@ async fn append(
         }
     }
     Ok(Ok(incoming.offset()))
+}
+
+/// Reads `5-9`, or HTTP's `bytes 5-9/10`: the first byte and the last.
+fn content_range(text: &str) -> Option<(u64, u64)> {
+    let bare = text.trim_start_matches("bytes ").split('/').next()?;
+    let (first, last) = bare.split_once('-')?;
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
 fn digest(text: &str) -> Result<Digest, Refusal> {

@@ -90,7 +90,7 @@ const TESTS: &[Test] = tests! {
     registry: login_push_pull, push_with_nothing_to_do, newer_bases, peers_accept_what_was_pushed, wrong_password, loopback_http;
     registries: mirrors_of_every_tool, blocked_and_wrong_files, several_logins_at_one_host,
         token_server, search_filters, precedence_of_all_files;
-    serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push,
+    serve: mica_pulls_and_pushes, read_only_unless_told, peers_pull_and_push, skopeo_deletes,
         docker_pulls_and_pushes, users_and_tls, mirror_of_a_registry;
     copy: between_all_places, lists_of_platforms, tags_and_sync, artifacts_and_referrers,
         skopeo_agrees, insecure_registries,

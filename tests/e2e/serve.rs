@@ -70,6 +70,30 @@ pub(crate) fn peers_pull_and_push() -> Outcome {
     Ok(())
 }
 
+/// A client deletes by the digest that it was told, which is not the store's where layers were
+/// compressed for it.
+pub(crate) fn skopeo_deletes() -> Outcome {
+    needs(&["skopeo"])?;
+    let machine = Machine::with_busybox();
+    machine.build("team/app:v1", DOCKERFILE, &[]);
+    let name = |serving: &Serving| format!("docker://{}/team/app:v1", serving.address);
+    let delete = |serving: &Serving| {
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["delete", "--tls-verify=false", &name(serving)]);
+        run(&mut skopeo)
+    };
+    let serving = Serving::start(&machine, &["--allow-push"]);
+    assert_ne!(delete(&serving).code, 0);
+    machine.ok(["image", "inspect", "team/app:v1"]);
+    drop(serving);
+    let serving = Serving::start(&machine, &["--allow-delete"]);
+    delete(&serving).ok();
+    machine
+        .mica(["image", "inspect", "team/app:v1"])
+        .fails(1, &["team/app:v1"]);
+    Ok(())
+}
+
 pub(crate) fn docker_pulls_and_pushes() -> Outcome {
     let (machine, serving) = served();
     let daemon = DockerDaemon::start(&machine)?;

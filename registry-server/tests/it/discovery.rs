@@ -1,6 +1,6 @@
 //! "Content discovery": tags, repositories, referrers.
 
-use mica_oci::{Digest, Index};
+use mica_oci::{Digest, Document, Index, MediaType};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -94,6 +94,35 @@ async fn referrers_are_listed_and_filtered() {
     assert_eq!(empty["manifests"], json!([]));
     let bad = world.request(Method::GET, "/v2/team/app/referrers/x");
     world.refuses(bad, 400, "DIGEST_INVALID").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_and_a_manifest_without_a_type_are_referrers() {
+    let world = world().await;
+    let image = image("x");
+    world.push_image("team/app", "v1", &image).await;
+    let subject = json!(image.manifest.descriptor());
+    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [],
+        "artifactType": "application/x-list", "subject": subject });
+    let index = Document::encode(MediaType::OCI_INDEX, index);
+    world
+        .put_manifest("team/app", index.digest().as_str(), &index)
+        .await;
+    let mut manifest = image.manifest.value().clone();
+    manifest.subject = Some(image.manifest.descriptor().clone());
+    let manifest = Document::encode(MediaType::OCI_MANIFEST, manifest);
+    world.put_manifest("team/app", "about", &manifest).await;
+    let path = format!("/v2/team/app/referrers/{}", image.manifest.digest());
+    for kind in ["application/x-list", MediaType::OCI_CONFIG.as_str()] {
+        let query = kind.replace('+', "%2B");
+        let (found, _) = list(&world, &format!("{path}?artifactType={query}")).await;
+        assert_eq!(
+            found["manifests"].as_array().map(Vec::len),
+            Some(1),
+            "{found}"
+        );
+        assert_eq!(found["manifests"][0]["artifactType"], kind);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! point, one line a status.
 
 mod discovery;
+mod end_points;
 mod management;
 mod mirror;
 mod pull;

@@ -45,6 +45,27 @@ async fn a_manifest_is_deleted_with_its_tags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_names_nothing_is_not_deleted() {
+    let world = world().await;
+    world.push_image("team/app", "v1", &image("x")).await;
+    for (path, status, code) in [
+        ("/v2/team/app/manifests/.NO_TAG", 404, "MANIFEST_UNKNOWN"),
+        ("/v2/team/app/manifests/sha256:1", 400, "DIGEST_INVALID"),
+        ("/v2/team/app/blobs/sha256:1", 400, "DIGEST_INVALID"),
+    ] {
+        world
+            .refuses(world.request(Method::DELETE, path), status, code)
+            .await;
+    }
+    // Blobs are the store's, which removes those that no image needs.
+    let blob = format!("/v2/team/app/blobs/{}", image("x").config.digest());
+    world
+        .refuses(world.request(Method::DELETE, &blob), 405, "UNSUPPORTED")
+        .await;
+    assert_eq!(world.get(&blob).await.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_may_push_may_not_delete() {
     let world = start(Access::Push, None, NoUpstream).await;
     world.push_image("team/app", "v1", &image("x")).await;

@@ -51,7 +51,7 @@ async fn manifests_are_read_by_tag_and_by_digest() {
 async fn unknown_manifests_are_not_found() {
     let world = world().await;
     let digest = Digest::of(b"nothing");
-    for object in ["v9", digest.as_str()] {
+    for object in ["v9", digest.as_str(), ".NO_TAG"] {
         let path = format!("/v2/team/none/manifests/{object}");
         world
             .refuses(world.request(Method::GET, &path), 404, "MANIFEST_UNKNOWN")

@@ -1,7 +1,7 @@
 //! "Push".
 
-use mica_fixtures::index;
-use mica_oci::{Digest, Document, MediaType};
+use mica_fixtures::{TestImage, index};
+use mica_oci::{Compression, Digest, Document, MediaType};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -53,6 +53,8 @@ async fn a_blob_is_posted_whole() {
     let path = format!("{UPLOADS}?digest={}", Digest::of(b"other"));
     let wrong = world.request(Method::POST, &path).body("content");
     world.refuses(wrong, 400, "DIGEST_INVALID").await;
+    let none = world.request(Method::POST, &format!("{UPLOADS}?digest=sha256:1"));
+    world.refuses(none, 400, "DIGEST_INVALID").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,8 +72,15 @@ async fn a_blob_comes_in_pieces_in_their_order() {
     let early = patch("13-17", b"third").await.unwrap();
     assert_eq!(early.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(header(&early, "range"), "0-5");
-    let again = patch("0-5", b"first ").await.unwrap();
-    assert_eq!(again.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    for range in ["0-5", "first", "6", ""] {
+        let wrong = patch(range, b"first ").await.unwrap();
+        assert_eq!(wrong.status(), StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
+    }
+    let short = world
+        .request(Method::PATCH, &location)
+        .header("Content-Range", "6-99")
+        .body("short");
+    world.refuses(short, 400, "SIZE_INVALID").await;
     let second = patch("6-12", b"second ").await.unwrap();
     assert_eq!(second.status(), StatusCode::ACCEPTED);
     let status = world.get(&location).await;
@@ -80,13 +89,13 @@ async fn a_blob_comes_in_pieces_in_their_order() {
     assert!(header(&status, "location").contains("/blobs/uploads/"));
     // The last piece may come with the end.
     let digest = Digest::of(content);
-    let put = world.request(Method::PUT, &format!("{location}?digest={digest}"));
-    let reply = put
-        .header("Content-Range", "13-17")
-        .body("third")
-        .send()
-        .await
-        .unwrap();
+    let put = |range: &str| {
+        let put = world.request(Method::PUT, &format!("{location}?digest={digest}"));
+        put.header("Content-Range", range).body("third").send()
+    };
+    let late = put("14-18").await.unwrap();
+    assert_eq!(late.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let reply = put("13-17").await.unwrap();
     assert_eq!(reply.status(), StatusCode::CREATED);
     assert!(is_there(&world, content).await);
 }
@@ -145,11 +154,42 @@ async fn a_blob_is_mounted_or_asked_for() {
     assert_eq!(reply.status(), StatusCode::CREATED);
     let blob = format!("/v2/team/app/blobs/{}", Digest::of(b"layer"));
     assert_eq!(header(&reply, "location"), blob);
-    let reply = world
-        .send(Method::POST, &mount(Digest::of(b"nothing")))
-        .await;
-    assert_eq!(reply.status(), StatusCode::ACCEPTED);
-    assert!(header(&reply, "location").contains("/blobs/uploads/"));
+    let alone = format!("{UPLOADS}?mount={}", Digest::of(b"layer"));
+    let reply = world.send(Method::POST, &alone).await;
+    assert_eq!(reply.status(), StatusCode::CREATED);
+    let unfit = [
+        mount(Digest::of(b"nothing")),
+        format!("{UPLOADS}?mount={}", Digest::of(b"nothing")),
+        format!("{UPLOADS}?mount=sha256:1&from=base"),
+    ];
+    for path in unfit {
+        let reply = world.send(Method::POST, &path).await;
+        assert_eq!(reply.status(), StatusCode::ACCEPTED, "{path}");
+        assert!(header(&reply, "location").contains("/blobs/uploads/"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_bounded() {
+    const MOST: usize = 512;
+    let world = world().await;
+    let mut first = None;
+    for _ in 0..MOST {
+        first.get_or_insert(session(&world).await);
+    }
+    let post = || world.request(Method::POST, UPLOADS);
+    world.refuses(post(), 429, "TOOMANYREQUESTS").await;
+    world.send(Method::DELETE, &first.unwrap()).await;
+    session(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_needs_no_layers() {
+    let world = world().await;
+    let image = TestImage::new(&[], Compression::Gzip);
+    world.push_image("team/app", "v1", &image).await;
+    let reply = world.get("/v2/team/app/manifests/v1").await;
+    assert_eq!(reply.status(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +315,12 @@ async fn a_cut_upload_keeps_what_came() {
     stream.write_all(head.as_bytes()).await.unwrap();
     // The server has read to the end of the stream when it closes its own side.
     stream.shutdown().await.unwrap();
-    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(
+        reply.contains(" 400 ") && reply.contains("BLOB_UPLOAD_INVALID"),
+        "{reply}"
+    );
     let status = world.get(&location).await;
     assert_eq!(status.status(), StatusCode::NO_CONTENT);
     assert_eq!(header(&status, "range"), "0-4");
