@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Give the only image of an OCI layout an attestation, as BuildKit does:  attest-layout.py LAYOUT image|artifact
+"""Give the only image of an OCI layout an attestation, as BuildKit does:  attest-layout.py LAYOUT image|artifact [PREDICATE]
 
 The name in the layout then leads to an index of both. The attestation's manifest has an image's configuration, or it is
-an artifact about the image, as with BuildKit's `oci-artifact=true`. Python 3 standard library only.
+an artifact about the image, as with BuildKit's `oci-artifact=true`. PREDICATE is JSON. Python 3 standard library only.
 """
 import hashlib, json, os, sys
 
 layout, form = sys.argv[1:3]
+predicate = json.loads(sys.argv[3]) if sys.argv[3:] else {}
 OCI = "application/vnd.oci."
 PREDICATE = "https://slsa.dev/provenance/v0.2"
 
@@ -21,7 +22,7 @@ def put(media_type, content):
 
 def attestation(image):
     hex_digest = image["digest"].split(":")[1]
-    statement = {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": PREDICATE, "predicate": {},
+    statement = {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": PREDICATE, "predicate": predicate,
                  "subject": [{"name": "app", "digest": {"sha256": hex_digest}}]}
     layer = put("application/vnd.in-toto+json", statement)
     manifest = {"schemaVersion": 2, "mediaType": OCI + "image.manifest.v1+json", "layers": [layer]}

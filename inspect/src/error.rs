@@ -24,10 +24,10 @@ pub enum InspectError {
     /// A document of the image cannot be fetched.
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// A layer cannot be fetched.
-    #[error("cannot fetch the layer {digest}")]
+    /// A layer or another blob cannot be fetched.
+    #[error("cannot fetch the blob {digest}")]
     Fetch {
-        /// The layer.
+        /// The blob.
         digest: Digest,
         /// What the other side said.
         #[source]
@@ -41,6 +41,15 @@ pub enum InspectError {
         /// What is wrong.
         #[source]
         source: TarError,
+    },
+    /// An attestation cannot be read.
+    #[error("cannot read the attestation {digest}")]
+    Attestation {
+        /// Its manifest.
+        digest: Digest,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
     },
     /// The archive holds several images.
     #[error("{} holds {} images: {}", path.display(), names.len(), names.join(", "))]

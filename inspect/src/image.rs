@@ -10,7 +10,7 @@ use crate::InspectError;
 use crate::index::LayerIndex;
 use crate::index_file::IndexCache;
 use crate::instruction::instruction;
-use crate::source::Source;
+use crate::source::{Attestations, Source};
 use crate::stream::LayerStream;
 use crate::tree::{Changes, Scope, Tree};
 
@@ -24,6 +24,7 @@ pub struct Image {
     pub config: Option<Document<ImageConfig>>,
     /// The layers, bottom first.
     pub layers: Vec<Layer>,
+    pub(crate) attestations: Option<Attestations>,
     pub(crate) cache: Option<IndexCache>,
 }
 
@@ -117,6 +118,7 @@ impl Image {
             layers: layers.collect(),
             manifest: Some(manifest),
             config: Some(config),
+            attestations: None,
             cache: None,
         }
     }

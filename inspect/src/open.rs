@@ -9,18 +9,44 @@ use tokio::runtime::Runtime;
 
 use crate::InspectError;
 use crate::image::{Image, Layer};
-use crate::source::{ArchiveLayer, DirectoryLayer, FetchedLayer, Source, StoreLayer};
+use crate::source::{
+    ArchiveBlob, ArchiveLayer, Attestations, DirectoryLayer, FetchedLayer, Source, StoreLayer,
+};
 
 impl Image {
-    /// Opens an image of the store.
-    pub fn of_store(name: &str, store: &Store, image: mica_store::Image) -> Self {
-        let source = |_, descriptor: &Descriptor| -> Box<dyn Source> {
+    /// Opens an image of the store, found by its manifest or by an index that lists it.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn of_store(
+        name: &str,
+        store: &Store,
+        target: &Descriptor,
+        image: mica_store::Image,
+    ) -> Result<Self, InspectError> {
+        let manifests = store.attestations(target, &image)?;
+        let store = store.clone();
+        let source = move |descriptor: &Descriptor| -> Box<dyn Source> {
             Box::new(StoreLayer {
                 store: store.clone(),
                 descriptor: descriptor.clone(),
             })
         };
-        Self::of_documents(name.to_owned(), image.manifest, image.config, source)
+        let layer = |_, descriptor: &Descriptor| source(descriptor);
+        let opened = Self::of_documents(name.to_owned(), image.manifest, image.config, layer);
+        Ok(opened.with_attestations(manifests, source))
+    }
+
+    fn with_attestations(
+        self,
+        manifests: Vec<Descriptor>,
+        source: impl Fn(&Descriptor) -> Box<dyn Source> + Send + Sync + 'static,
+    ) -> Self {
+        let source = Box::new(source);
+        Self {
+            attestations: Some(Attestations { manifests, source }),
+            ..self
+        }
     }
 
     /// Opens an image of an archive file or a layout's directory: the one called `wanted`, by name,
@@ -49,7 +75,16 @@ impl Image {
         let name = image.references.first().map(Reference::familiar);
         let name = name.unwrap_or_else(|| path.display().to_string());
         let (manifest, config) = (image.manifest.clone(), image.config.clone());
-        Ok(Self::of_documents(name, manifest, config, source))
+        let opened = Self::of_documents(name, manifest, config, source);
+        let path = path.to_owned();
+        let blob = move |descriptor: &Descriptor| -> Box<dyn Source> {
+            Box::new(ArchiveBlob {
+                archive: Arc::clone(&archive),
+                descriptor: descriptor.clone(),
+                path: path.clone(),
+            })
+        };
+        Ok(opened.with_attestations(image.attestations.clone(), blob))
     }
 
     /// Opens a directory: any tree of files, or a layer in overlayfs form.
@@ -66,6 +101,7 @@ impl Image {
             manifest: None,
             config: None,
             layers: vec![Layer::new(Box::new(DirectoryLayer { path }))],
+            attestations: None,
             cache: None,
         })
     }
@@ -94,9 +130,9 @@ impl Image {
         F: Fetch + Resolve + Send + Sync + 'static,
     {
         let documents = runtime.block_on(remote_documents(&from, reference, platform))?;
-        let (manifest, config) = documents;
+        let (manifest, config, attestations) = documents;
         let from = Arc::new(from);
-        let source = |_, descriptor: &Descriptor| -> Box<dyn Source> {
+        let source = move |descriptor: &Descriptor| -> Box<dyn Source> {
             Box::new(FetchedLayer {
                 from: Arc::clone(&from),
                 descriptor: descriptor.clone(),
@@ -104,13 +140,16 @@ impl Image {
             })
         };
         let name = reference.familiar();
-        Ok(Self::of_documents(name, manifest, config, source))
+        let layer = |_, descriptor: &Descriptor| source(descriptor);
+        let opened = Self::of_documents(name, manifest, config, layer);
+        Ok(opened.with_attestations(attestations, source))
     }
 }
 
 type Documents = (
     mica_oci::Document<Manifest>,
     mica_oci::Document<mica_oci::ImageConfig>,
+    Vec<Descriptor>,
 );
 
 async fn remote_documents<F: Fetch + Resolve>(
@@ -123,13 +162,16 @@ async fn remote_documents<F: Fetch + Resolve>(
         reference: reference.familiar(),
         source,
     })?;
+    let mut attestations = Vec::new();
     if target.media_type.is_index() {
         let index = mica_store::fetch_document::<_, Index>(from, &target).await?;
         target = mica_store::choose(&index, platform)?;
+        let listed = index.value().attestations_of(&target.digest);
+        attestations.extend(listed.cloned());
     }
     let manifest = mica_store::fetch_document::<_, Manifest>(from, &target).await?;
     let config = mica_store::fetch_document(from, &manifest.value().config).await?;
-    Ok((manifest, config))
+    Ok((manifest, config, attestations))
 }
 
 /// Chooses an image of an archive.

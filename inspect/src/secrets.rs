@@ -1,15 +1,16 @@
-//! Secrets in an image: in the files of every layer, hidden and removed ones too, in the history and
-//! in the configuration.
+//! Secrets in an image: in the files of every layer, hidden and removed ones too, in the history, in
+//! the configuration and in the attestations.
 //!
 //! Looked for are values that somebody declared, private keys, tokens of known services, and values
 //! that look random where a secret's name stands before them. What is found is never shown whole.
 
+mod attestations;
 mod patterns;
 mod scan;
 
 use std::io::{self, Read};
 
-use mica_oci::Document;
+use mica_oci::{Digest, Document};
 
 use crate::InspectError;
 use crate::entry::shown;
@@ -76,6 +77,13 @@ pub enum Place {
         /// Which of them, and the field.
         field: String,
     },
+    /// In an attestation, such as a build's provenance.
+    Attestation {
+        /// Its manifest.
+        digest: Digest,
+        /// Which statement or annotation, and the field.
+        field: String,
+    },
 }
 
 /// Whether a file is among the merged ones.
@@ -91,10 +99,11 @@ impl Image {
     /// Looks for secrets everywhere in the image.
     ///
     /// # Errors
-    /// When a layer cannot be read.
+    /// When a layer or an attestation cannot be read.
     pub fn leaks(&self, declared: &[DeclaredSecret]) -> Result<Vec<Leak>, InspectError> {
         let scanner = Scanner::new(declared);
         let mut leaks = self.document_leaks(&scanner);
+        self.attestation_leaks(&scanner, &mut leaks)?;
         let stack = self.full_stack()?;
         let nodes = stack.tree.walk(stack.tree.root());
         let visible: std::collections::HashSet<_> = nodes
@@ -144,7 +153,8 @@ impl Image {
         }
         let run = config.map(|config| serde_json::to_value(&config.config).unwrap_or_default());
         if let Some(run) = run {
-            value_leaks(scanner, &run, "config", &mut leaks);
+            let place = |field| Place::Document { field };
+            value_leaks(scanner, &run, "config", &place, &mut leaks);
         }
         let manifest = self.manifest.as_ref().map(Document::value);
         for (name, value) in manifest.iter().flat_map(|manifest| &manifest.annotations) {
@@ -171,18 +181,19 @@ fn file_leaks(scanner: &Scanner, path: &[u8], content: &mut dyn Read) -> io::Res
 }
 
 /// Looks at all texts of a document's part.
-fn value_leaks(scanner: &Scanner, value: &serde_json::Value, field: &str, out: &mut Vec<Leak>) {
+fn value_leaks(
+    scanner: &Scanner,
+    value: &serde_json::Value,
+    field: &str,
+    place: &dyn Fn(String) -> Place,
+    out: &mut Vec<Leak>,
+) {
     use serde_json::Value;
     match value {
-        Value::String(text) => {
-            let place = Place::Document {
-                field: field.to_owned(),
-            };
-            text_leaks(scanner, text, &place, out);
-        }
+        Value::String(text) => text_leaks(scanner, text, &place(field.to_owned()), out),
         Value::Array(values) => {
-            for value in values {
-                value_leaks(scanner, value, field, out);
+            for (number, value) in values.iter().enumerate() {
+                value_leaks(scanner, value, &format!("{field}[{number}]"), place, out);
             }
         }
         Value::Object(values) => {
@@ -190,10 +201,9 @@ fn value_leaks(scanner: &Scanner, value: &serde_json::Value, field: &str, out: &
                 let field = format!("{field}.{name}");
                 // A label's name is what stands before its value.
                 if let Value::String(text) = value {
-                    let place = Place::Document { field };
-                    text_leaks(scanner, &format!("{name}={text}"), &place, out);
+                    text_leaks(scanner, &format!("{name}={text}"), &place(field), out);
                 } else {
-                    value_leaks(scanner, value, &field, out);
+                    value_leaks(scanner, value, &field, place, out);
                 }
             }
         }

@@ -25,6 +25,15 @@ pub(crate) trait Source: Send + Sync {
     }
 }
 
+/// What an index lists as attestations of an image, and where they and their statements are.
+pub(crate) struct Attestations {
+    pub(crate) manifests: Vec<Descriptor>,
+    pub(crate) source: Box<SourceOf>,
+}
+
+/// Says where a blob is.
+type SourceOf = dyn Fn(&Descriptor) -> Box<dyn Source> + Send + Sync;
+
 /// A layer of an archive or layout.
 pub(crate) struct ArchiveLayer {
     pub(crate) archive: Arc<Archive>,
@@ -54,7 +63,25 @@ impl ArchiveLayer {
     }
 }
 
-/// A layer of the store: its blob, or the files that it was unpacked to.
+/// A blob of a layout.
+pub(crate) struct ArchiveBlob {
+    pub(crate) archive: Arc<Archive>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) path: PathBuf,
+}
+
+impl Source for ArchiveBlob {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, InspectError> {
+        let blob = self.archive.blob(&self.descriptor);
+        let blob = blob.map_err(|source| InspectError::Archive {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(Box::new(blob))
+    }
+}
+
+/// A layer or another blob of the store: its blob, or the files that it was unpacked to.
 pub(crate) struct StoreLayer {
     pub(crate) store: Store,
     pub(crate) descriptor: Descriptor,
@@ -78,7 +105,7 @@ impl Source for StoreLayer {
     }
 }
 
-/// A layer that has to be fetched, such as a registry's.
+/// A layer or another blob that has to be fetched, such as a registry's.
 pub(crate) struct FetchedLayer<F> {
     pub(crate) from: Arc<F>,
     pub(crate) descriptor: Descriptor,

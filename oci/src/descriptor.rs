@@ -50,6 +50,12 @@ impl Descriptor {
         }
     }
 
+    /// Tells whether an index lists this as an attestation, as BuildKit does.
+    pub fn is_attestation(&self) -> bool {
+        let kind = self.annotations.get("vnd.docker.reference.type");
+        kind.is_some_and(|kind| kind == "attestation-manifest")
+    }
+
     /// Describes `bytes`.
     pub fn of(media_type: MediaType, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)

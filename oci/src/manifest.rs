@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Descriptor, MediaType};
+use crate::{Descriptor, Digest, MediaType};
 
 /// An image manifest: one configuration and its layers, bottom first.
 ///
@@ -82,5 +82,51 @@ impl Index {
             subject: None,
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// Returns what the index lists as attestations of an image; those of no image that it lists are
+    /// among them.
+    ///
+    /// Source: BuildKit, `docs/attestations/attestation-storage.md`.
+    pub fn attestations_of<'i>(
+        &'i self,
+        image: &'i Digest,
+    ) -> impl Iterator<Item = &'i Descriptor> {
+        let is_of_another = |entry: &Descriptor| {
+            let of = entry.annotations.get("vnd.docker.reference.digest");
+            of.is_some_and(|of| {
+                let mut listed = self.manifests.iter().map(|entry| entry.digest.as_str());
+                of != image.as_str() && listed.any(|digest| digest == of)
+            })
+        };
+        let entries = self.manifests.iter();
+        entries.filter(move |entry| entry.is_attestation() && !is_of_another(entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attestations_are_told_by_what_they_are_about() {
+        let [one, other, gone] = ["one", "other", "gone"].map(|text| Digest::of(text.as_bytes()));
+        let manifest =
+            |digest: &Digest| Descriptor::new(MediaType::OCI_MANIFEST, digest.clone(), 1);
+        let about = |image: &Digest| Descriptor {
+            annotations: [
+                ("vnd.docker.reference.type", "attestation-manifest"),
+                ("vnd.docker.reference.digest", image.as_str()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            ..manifest(&Digest::of(image.as_str().as_bytes()))
+        };
+        let (of_one, of_other, of_none) = (about(&one), about(&other), about(&gone));
+        let mut entries = vec![manifest(&one), manifest(&other)];
+        entries.extend([of_one.clone(), of_other.clone(), of_none.clone()]);
+        let index = Index::new(entries);
+        assert!(index.attestations_of(&one).eq([&of_one, &of_none]));
+        assert!(index.attestations_of(&other).eq([&of_other, &of_none]));
     }
 }

@@ -20,17 +20,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] with names that are much like it; [`StoreError::Ambiguous`].
     pub fn find(&self, name: &str) -> Result<Image, StoreError> {
+        self.image(&self.find_target(name)?, None)
+    }
+
+    /// Finds as [`find`](Self::find) does what a name stands for: a manifest, or an index.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub fn find_target(&self, name: &str) -> Result<Descriptor, StoreError> {
         let reference = name.parse::<Reference>().ok();
         if let Some(reference) = &reference
             && let Some(target) = self.find_reference(reference)?
         {
-            return self.image(&target, None);
+            return Ok(target);
         }
         let prefix = name.strip_prefix("sha256:").unwrap_or(name);
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let is_prefix = (1..=64).contains(&prefix.len()) && prefix.bytes().all(is_hex);
         if is_prefix && let Some(target) = self.find_prefix(prefix)? {
-            return self.image(&target, None);
+            return Ok(target);
         }
         Err(StoreError::NotFound {
             name: name.to_owned(),

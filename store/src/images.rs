@@ -109,6 +109,24 @@ impl Store {
         })
     }
 
+    /// Returns what an index lists as attestations of an image, as far as they are here.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn attestations(
+        &self,
+        target: &Descriptor,
+        image: &Image,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        if !target.media_type.is_index() {
+            return Ok(Vec::new());
+        }
+        let index: Document<Index> = self.read_document(target)?;
+        let listed = index.value().attestations_of(&image.target.digest);
+        let here = listed.filter(|attestation| self.has_blob(&attestation.digest));
+        Ok(here.cloned().collect())
+    }
+
     fn choose_here(&self, index: &Document<Index>) -> Result<Descriptor, StoreError> {
         let host = choose(index, &Platform::host());
         if host.as_ref().is_ok_and(|it| self.has_blob(&it.digest)) {

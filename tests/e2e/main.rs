@@ -103,6 +103,7 @@ const TESTS: &[Test] = tests! {
         three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
+        attestations_are_searched,
         a_page_of_its_own, a_page_in_a_browser;
     sbom: of_text_files, of_dpkg, of_rpm, of_apk, of_real_programs, documents_are_valid;
     explore: layers_and_files, filters_links_and_sizes, signals_give_the_terminal_back,

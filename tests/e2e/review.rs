@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use mica_tests::{Machine, Outcome, Registry, Skip, needs, python_environment, run};
-use serde_json::Value;
+use mica_tests::{Machine, Outcome, Registry, Skip, needs, python_environment, repository, run};
+use serde_json::{Value, json};
 
 const DOCKERFILE: &str = "FROM busybox\n\
     COPY f /a/f\n\
@@ -258,6 +258,68 @@ pub(crate) fn secrets_do_not_leave() -> Outcome {
     machine.ok(["tag", "busybox", &clean]);
     machine.ok(["push", "--leak-gate", &clean]);
     Ok(())
+}
+
+/// A token in the provenance of an image is found wherever the image is, and the gate keeps it here.
+pub(crate) fn attestations_are_searched() -> Outcome {
+    needs(&["python3"])?;
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let text = |name: &str| machine.path(name).display().to_string();
+    // `FROM scratch`, and a password behind it.
+    let dockerfile = "RlJPTSBzY3JhdGNoCkFSRyBEQl9QQVNTV09SRD1rOEp4MDJtUXBMNXZSMQo=";
+    let predicate = json!({
+        "parameters": { "args": { "build-arg:KEY": TOKEN } },
+        "sources": [{ "name": "Dockerfile", "data": dockerfile }],
+    });
+    for form in ["image", "artifact"] {
+        let layout = attested(&machine, form, &predicate);
+        let (archive, copied) = (text("o.tar"), format!("{}/{form}:v1", registry.address));
+        let mut tar = Command::new("tar");
+        run(tar.args(["-C", &text(form), "-cf", &archive, "."])).ok();
+        let kept = format!("{}/kept-{form}:v1", registry.address);
+        machine.ok(["copy", "-q", "--all", &layout, &format!("store:{kept}")]);
+        machine.ok(["copy", "-q", &layout, &copied]);
+        let (archive, copied) = (
+            format!("oci-archive:{archive}"),
+            format!("docker://{copied}"),
+        );
+        for image in [&layout, &archive, &kept, &copied] {
+            let found = machine.mica(["secrets", image]);
+            let places = [
+                "2 secrets in",
+                "GitHub token ghp_… in attestation sha256:",
+                ": statement 0: $.predicate.parameters.args.build-arg:KEY",
+                "value of DB_PASSWORD k8Jx…",
+                ": statement 0: $.predicate.sources[0].data",
+            ];
+            found.fails(1, &places);
+            assert!(!format!("{found}").contains(TOKEN), "{found}");
+        }
+        let gate = machine.mica(["push", "--leak-gate", &kept]);
+        gate.fails(1, &["GitHub token ghp_… in attestation sha256:"]);
+        machine.mica(["manifest", "inspect", &kept]).fails(1, &[]);
+        let (clean, name) = (
+            format!("clean-{form}"),
+            format!("{}/clean-{form}:v1", registry.address),
+        );
+        let layout = attested(&machine, &clean, &json!({ "parameters": {} }));
+        machine.ok(["copy", "-q", "--all", &layout, &format!("store:{name}")]);
+        machine.ok(["push", "--leak-gate", &name]);
+        machine.ok(["manifest", "inspect", &name]);
+    }
+    Ok(())
+}
+
+/// Makes a layout of busybox and an attestation of the form that its name ends with.
+fn attested(machine: &Machine, name: &str, predicate: &Value) -> String {
+    let path = machine.path(name).display().to_string();
+    let layout = format!("oci:{path}:v1");
+    machine.ok(["copy", "-q", "store:busybox", &layout]);
+    let form = name.rsplit('-').next().unwrap_or(name);
+    let script = repository().join("tests/attest-layout.py");
+    run(Command::new(script).args([&path, form, &predicate.to_string()])).ok();
+    layout
 }
 
 /// One page with all in it: nothing is fetched, and what cannot be seen is told.

@@ -98,8 +98,16 @@ fn gate<'a>(
         if !seen.insert(&target.digest) {
             continue;
         }
-        for image in store.whole_set(target)?.images {
-            let looked = look::store_image(store, &reference.familiar(), &image);
+        let set = store.whole_set(target)?;
+        // Attestations are looked into with the image that they are about.
+        let is_attestation = |image: &&mica_store::Image| {
+            let index = set.index.as_ref().map(|index| index.value());
+            let mut entries = index.iter().flat_map(|index| &index.manifests);
+            entries.any(|entry| entry.digest == image.target.digest && entry.is_attestation())
+        };
+        for image in set.images.iter().filter(|image| !is_attestation(image)) {
+            let name = reference.familiar();
+            let looked = look::store_image(store, &name, set.target(), image.clone())?;
             super::secrets::gate(session, &looked, &args.secret)?;
         }
     }

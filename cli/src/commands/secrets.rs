@@ -11,7 +11,7 @@ use crate::failure::{CliError, Failure, Outcome};
 use crate::look;
 use crate::session::Session;
 
-/// Look for secrets in all layers of an image, its history and its configuration
+/// Look for secrets in all layers of an image, its history, its configuration and its attestations
 #[derive(Args, Debug)]
 pub(crate) struct SecretsArgs {
     /// A value that must not be there, as for a build: id=NAME[,src=FILE|,env=VARIABLE]
@@ -132,6 +132,10 @@ fn text(leak: &Leak) -> String {
         }
         Place::History { step } => format!("history: step {step}"),
         Place::Document { field } => look::printable(field.as_bytes()),
+        Place::Attestation { digest, field } => {
+            let field = look::printable(field.as_bytes());
+            format!("attestation {digest}: {field}")
+        }
     };
     let excerpt = look::printable(leak.excerpt.as_bytes());
     format!("{} {excerpt}", leak.what).trim_end().to_owned() + &format!(" in {place}\n")
@@ -150,6 +154,7 @@ fn json(leak: &Leak) -> Value {
         }),
         Place::History { step } => json!({ "history": step }),
         Place::Document { field } => json!({ "field": field }),
+        Place::Attestation { digest, field } => json!({ "attestation": digest, "field": field }),
     };
     json!({ "kind": leak.what, "place": place, "excerpt": leak.excerpt })
 }

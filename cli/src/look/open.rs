@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mica_inspect::{Image, IndexCache, Stack, Tree};
-use mica_oci::{Platform, Reference};
+use mica_oci::{Descriptor, Platform, Reference};
 use mica_registry_client::Actions;
 use mica_store::{Store, StoreError};
 
@@ -133,8 +133,16 @@ fn with_cache(image: Image, store: &Store) -> Image {
 }
 
 /// Looks into an image of the store that was found already.
-pub(crate) fn store_image(store: &Store, name: &str, image: &mica_store::Image) -> Image {
-    with_cache(Image::of_store(name, store, image.clone()), store)
+pub(crate) fn store_image(
+    store: &Store,
+    name: &str,
+    target: &Descriptor,
+    image: mica_store::Image,
+) -> Result<Image, Failure> {
+    Ok(with_cache(
+        Image::of_store(name, store, target, image)?,
+        store,
+    ))
 }
 
 /// Looks in the store, then asks the registry.
@@ -146,7 +154,7 @@ fn open_name(
 ) -> Result<Image, Failure> {
     let store = session.store()?;
     let missing = match find_in_store(&store, name, asked) {
-        Ok(image) => return Ok(Image::of_store(name, &store, image)),
+        Ok((target, image)) => return Ok(Image::of_store(name, &store, &target, image)?),
         Err(error) => error,
     };
     let (StoreError::NotFound { near, .. }, Ok(reference)) = (&missing, name.parse()) else {
@@ -167,14 +175,17 @@ fn find_in_store(
     store: &Store,
     name: &str,
     asked: Option<&Platform>,
-) -> Result<mica_store::Image, StoreError> {
+) -> Result<(Descriptor, mica_store::Image), StoreError> {
     if let Some(platform) = asked
         && let Ok(reference) = name.parse::<Reference>()
         && let Some(target) = store.resolve_tag(&reference)?
     {
-        return store.image(&target, Some(platform));
+        let image = store.image(&target, Some(platform))?;
+        return Ok((target, image));
     }
-    store.find(name)
+    let target = store.find_target(name)?;
+    let image = store.image(&target, None)?;
+    Ok((target, image))
 }
 
 fn open_remote(
@@ -194,6 +205,7 @@ fn container_image(session: &Session, name: &str) -> Result<Image, Failure> {
     let id = containers.find(name)?;
     let files = containers.image_and_changes(&id)?;
     let image = store.find(files.image.as_str())?;
-    let image = Image::of_store(name, &store, image);
+    let target = image.target.clone();
+    let image = Image::of_store(name, &store, &target, image)?;
     Ok(image.with_written(name, files.written))
 }

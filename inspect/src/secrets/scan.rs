@@ -2,6 +2,9 @@
 
 use std::io::{self, Read};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 use super::patterns::{LONGEST_TOKEN, TOKENS};
 use super::{DeclaredSecret, excerpt};
 
@@ -140,18 +143,11 @@ fn private_key(text: &[u8]) -> Option<usize> {
     (is_key && is_content).then_some(KEY.0.len() + line.len() + 5)
 }
 
-/// RFC 4648, section 4, without what a longer text would change at the end.
+/// Encodes a value, without what a longer text would change at the end.
 fn base64(bytes: &[u8]) -> Vec<u8> {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |index: usize| {
-        let bits = (0..6).fold(0, |sum, bit| {
-            let place = index * 6 + bit;
-            let byte = bytes.get(place / 8).copied().unwrap_or(0);
-            sum << 1 | usize::from(byte >> (7 - place % 8) & 1)
-        });
-        LETTERS[bits]
-    };
-    (0..bytes.len() * 8 / 6).map(letter).collect()
+    let mut text = STANDARD_NO_PAD.encode(bytes).into_bytes();
+    text.truncate(bytes.len() * 8 / 6);
+    text
 }
 
 #[cfg(test)]

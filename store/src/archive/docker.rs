@@ -58,6 +58,7 @@ impl DockerImage {
             references: self.references()?,
             manifest: Document::encode(MediaType::OCI_MANIFEST, manifest),
             config,
+            attestations: Vec::new(),
             layer_paths: self.layers.clone(),
         })
     }

@@ -19,6 +19,8 @@ pub struct ArchivedImage {
     pub manifest: Document<Manifest>,
     /// Its configuration.
     pub config: Document<ImageConfig>,
+    /// What the indexes that led to it list as attestations of it.
+    pub attestations: Vec<Descriptor>,
     /// Where the archive has the manifest's layers.
     pub(super) layer_paths: Vec<String>,
 }

@@ -108,7 +108,7 @@ fn oci_candidates(
     let names = docker_names(docker)?;
     let mut found: Vec<ArchivedImage> = Vec::new();
     for entry in chosen_entries(&index, platform) {
-        let manifest = read_manifest(contents, entry, platform)?;
+        let (manifest, inner) = read_manifest(contents, entry, platform)?;
         let references = match names.get(&manifest.value().config.digest) {
             Some(names) => names.clone(),
             None => entry_name(entry)?.into_iter().collect(),
@@ -118,7 +118,13 @@ fn oci_candidates(
             .find(|known| known.manifest.digest() == manifest.digest())
         {
             Some(known) => known.add_names(references),
-            None => found.push(candidate(contents, manifest, references)?),
+            None => {
+                let indexes = inner.iter().map(Document::value).chain([&index]);
+                let digest = manifest.digest();
+                let attestations = indexes.flat_map(|index| index.attestations_of(digest));
+                let attestations = attestations.cloned().collect();
+                found.push(candidate(contents, manifest, attestations, references)?);
+            }
         }
     }
     Ok(found)
@@ -171,17 +177,19 @@ fn entry_name(entry: &Descriptor) -> Result<Option<Reference>, ArchiveError> {
     })
 }
 
+/// Reads a manifest, and the index that it was chosen from.
 fn read_manifest(
     contents: &Contents,
     target: &Descriptor,
     platform: &Platform,
-) -> Result<Document<Manifest>, ArchiveError> {
+) -> Result<(Document<Manifest>, Option<Document<Index>>), ArchiveError> {
     if target.media_type.is_index() {
         let index = read_document(contents, target)?;
-        return read_manifest(contents, &choose(&index, platform)?, platform);
+        let (manifest, inner) = read_manifest(contents, &choose(&index, platform)?, platform)?;
+        return Ok((manifest, inner.or(Some(index))));
     }
     if target.media_type.is_manifest() {
-        return read_document(contents, target);
+        return Ok((read_document(contents, target)?, None));
     }
     Err(ArchiveError::Store(StoreError::NotAnImage {
         digest: target.digest.clone(),
@@ -207,6 +215,7 @@ fn read_document<T: serde::de::DeserializeOwned>(
 fn candidate(
     contents: &Contents,
     manifest: Document<Manifest>,
+    attestations: Vec<Descriptor>,
     references: Vec<Reference>,
 ) -> Result<ArchivedImage, ArchiveError> {
     let config: Document<ImageConfig> = read_document(contents, &manifest.value().config)?;
@@ -220,6 +229,7 @@ fn candidate(
         references,
         manifest,
         config,
+        attestations,
         layer_paths,
     })
 }

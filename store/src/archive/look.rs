@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use mica_oci::{Compression, Platform, Verified};
+use mica_oci::{Compression, Descriptor, Platform, Verified};
 
-use super::contents::{Contents, Section, is_layout, read_start, sniff};
+use super::contents::{Contents, Section, blob_path, is_layout, read_start, sniff};
 use super::load::candidates;
 use super::{ArchiveError, ArchivedImage};
 use crate::blobs::copy;
@@ -69,6 +69,15 @@ impl Archive {
     ) -> Result<impl Read + Send + use<'_>, ArchiveError> {
         let (_, blob) = self.contents.open(&image.layer_paths[index])?;
         Ok(Verified::new(blob, &image.manifest.value().layers[index]))
+    }
+
+    /// Opens a blob of a layout; it fails at its end when it is not what the descriptor says.
+    pub fn blob(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<impl Read + Send + use<'_>, ArchiveError> {
+        let (_, blob) = self.contents.open(&blob_path(&descriptor.digest))?;
+        Ok(Verified::new(blob, descriptor))
     }
 
     /// Opens a layer that is stored as a plain tar stream, so that a reader may pass over content;
