@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use mica_tests::{Finished, Machine, Outcome, Page, Registry, TokenServer, WebServer, run};
+use mica_tests::{Finished, Machine, Outcome, Page, Registry, WebServer, run};
 use serde_json::Value;
 
 /// Puts a file below the machine's own `/etc`.
@@ -98,87 +98,6 @@ pub(crate) fn blocked_and_wrong_files() -> Outcome {
         configure(&machine, "containers/registries.conf", text);
         mica(&machine, &["pull", &name]).fails(1, &[word]);
     }
-    Ok(())
-}
-
-/// Logins of podman's file count for the repositories that they name.
-pub(crate) fn several_logins_at_one_host() -> Outcome {
-    let registry = Registry::with_user("ada", "open sesame")?;
-    let machine = Machine::with_busybox();
-    let name = format!("{}/team/app", registry.address);
-    machine.ok(["tag", "busybox", &name]);
-    let file = machine.path("auth.json");
-    // "ada:open sesame", and somebody else for the rest of the host.
-    let text = format!(
-        "{{\"auths\": {{\"{0}\": {{\"auth\": \"Ym9iOng=\"}}, \"{0}/team\": {{\"auth\": \"YWRhOm9wZW4gc2VzYW1l\"}}}}}}",
-        registry.address
-    );
-    fs::write(&file, text).expect("it is ours");
-    let with_file =
-        |arguments: &[&str]| run(machine.command(arguments).env("REGISTRY_AUTH_FILE", &file));
-    with_file(&["push", "-q", &name]).ok();
-    with_file(&["pull", &format!("{}/other", registry.address)]).fails(1, &["mica login"]);
-    let logout = with_file(&["logout", &registry.address]);
-    assert!(logout.ok().contains("Removing"), "{logout}");
-    with_file(&["push", "-q", &name]).fails(1, &["mica login"]);
-    Ok(())
-}
-
-/// Tokens are asked for with the right scopes, and kept for the processes that come next.
-pub(crate) fn token_server() -> Outcome {
-    const PASSWORD: &str = "open sesame";
-    let tokens = TokenServer::start("ada", PASSWORD)?;
-    let registry = Registry::with_tokens(&tokens)?;
-    let machine = Machine::with_busybox();
-    let name = format!("{}/team/app:v1", registry.address);
-    machine.ok(["tag", "busybox", &name]);
-    machine.mica(["push", &name]).fails(1, &["mica login"]);
-    let login = ["login", "-u", "ada", "--password-stdin", &registry.address];
-    machine
-        .mica_with_input(login, b"guess")
-        .fails(1, &["incorrect username or password"]);
-    machine.mica_with_input(login, PASSWORD.as_bytes()).ok();
-    let config = fs::read_to_string(machine.path("home/.docker/config.json"));
-    let config = config.expect("login wrote it");
-    assert!(
-        config.contains("refresh-token-of-ada") && !config.contains("auth\": \"YWRh"),
-        "{config}"
-    );
-    machine.ok(["push", "-q", &name]);
-    let before = tokens.requests();
-    assert!(
-        before
-            .iter()
-            .any(|line| line.contains("POST ada") && line.contains("team/app:pull,push"))
-    );
-    // Another process, with the same account and scope.
-    machine.ok(["push", "-q", &name]);
-    assert_eq!(tokens.requests(), before);
-    let cache = machine.path("run/tokens.json");
-    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&cache).expect("it is there"));
-    assert_eq!(mode & 0o777, 0o600);
-    let text = fs::read_to_string(&cache).expect("it is there");
-    assert!(
-        !text.contains(PASSWORD) && !text.contains("refresh-token"),
-        "{text}"
-    );
-    // A mount needs a token for both repositories.
-    let other = format!("{}/team/other:v1", registry.address);
-    machine.ok(["tag", "busybox", &other]);
-    machine.ok(["push", "-q", &other]);
-    let mounted =
-        |line: &String| line.contains("team/other:pull,push") && line.contains("team/app:pull");
-    assert!(
-        tokens.requests().iter().any(mounted),
-        "{:#?}",
-        tokens.requests()
-    );
-    let anybody = Machine::new();
-    anybody.ok(["pull", "-q", &name]);
-    machine.ok(["logout", &registry.address]);
-    machine
-        .mica(["push", "-q", &name])
-        .fails(1, &["mica login"]);
     Ok(())
 }
 

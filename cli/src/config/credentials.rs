@@ -31,27 +31,16 @@ pub(crate) fn find_with_place(
 ) -> Result<Option<(Credentials, String)>, CliError> {
     let registry = name.split('/').next().unwrap_or(name);
     // A file that was named for this very purpose comes before docker's usual one.
-    if let Some(path) = environment.named_auth_file() {
-        let place = path.display().to_string();
-        let file = AuthFile::read(path)?;
-        if let Some(credentials) = file.credentials(name) {
-            return Ok(Some((credentials, place)));
-        }
-    }
-    let file = AuthFile::read(environment.docker_config())?;
-    if let Some(helper) = file.helper(registry)
-        && let Some(credentials) = helper::get(helper, &server_key(registry))?
-    {
-        return Ok(Some((credentials, format!("docker-credential-{helper}"))));
-    }
-    if let Some(credentials) = file.credentials(name) {
-        return Ok(Some((credentials, file.path().display().to_string())));
-    }
-    for path in environment.podman_auth_files() {
+    let docker = environment.named_auth_file().into_iter();
+    let docker = docker.chain([environment.docker_config()]);
+    let docker = docker.map(|path| (path, server_key(registry)));
+    let podman = environment.podman_auth_files().into_iter();
+    let podman = podman.map(|path| (path, registry.to_owned()));
+    for (path, server) in docker.chain(podman) {
         let place = path.display().to_string();
         let file = AuthFile::read(path)?;
         if let Some(helper) = file.helper(registry)
-            && let Some(credentials) = helper::get(helper, registry)?
+            && let Some(credentials) = helper::get(helper, &server)?
         {
             return Ok(Some((credentials, format!("docker-credential-{helper}"))));
         }

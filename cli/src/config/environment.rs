@@ -94,13 +94,15 @@ impl Environment {
 
     /// Returns the files that podman keeps logins in, the most particular first.
     pub(super) fn podman_auth_files(self) -> Vec<PathBuf> {
-        let runtime = self.path("XDG_RUNTIME_DIR").or_else(|| {
-            let user = rustix::process::geteuid();
-            user.is_root().then(|| "/run".into())
-        });
-        let usual = runtime.map(|directory| directory.join("containers/auth.json"));
-        let own = self.user_config("containers/auth.json");
-        usual.into_iter().chain([own]).collect()
+        let runtime = self.path("XDG_RUNTIME_DIR");
+        let of_session = match runtime {
+            Some(directory) => directory.join("containers/auth.json"),
+            None => {
+                let user = rustix::process::getuid();
+                format!("/run/containers/{}/auth.json", user.as_raw()).into()
+            }
+        };
+        vec![of_session, self.user_config("containers/auth.json")]
     }
 
     pub(super) fn mica_config(self) -> PathBuf {
