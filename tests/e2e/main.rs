@@ -104,7 +104,8 @@ const TESTS: &[Test] = tests! {
     files: of_a_built_image, history_of_a_path, from_everywhere, of_a_registry, odd_and_hostile_layers,
         three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
-    review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, secrets_do_not_leave,
+    review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, directories_differ,
+        containers_differ, secrets_do_not_leave,
         attestations_are_searched,
         a_page_of_its_own, a_page_in_a_browser;
     sbom: of_text_files, of_dpkg, of_rpm, of_apk, of_real_programs, documents_are_valid;

@@ -1,9 +1,11 @@
 //! `mica waste`, `diff A B`, `secrets`, `push --leak-gate`, `report`: what a reviewer asks of an image.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use mica_tests::{Machine, Outcome, Registry, Skip, needs, python_environment, repository, run};
+use rustix::fs::{XattrFlags, lsetxattr};
 use serde_json::{Value, json};
 
 const DOCKERFILE: &str = "FROM busybox\n\
@@ -202,6 +204,155 @@ pub(crate) fn two_images_differ() -> Outcome {
     machine
         .mica(["diff", "--exit-code", "changed"])
         .fails(1, &["give a second one"]);
+    Ok(())
+}
+
+/// Files of all kinds, for others to differ from.
+fn with_all_kinds() -> Machine {
+    let machine = Machine::with_busybox();
+    let steps = "mkdir /a && cd /a && echo one > f && ln f hard && echo m > m && chmod 4755 m && echo o > o \
+                 && echo x > x && echo t > t && echo gone > gone && ln -s f link && mknod c c 1 3 && mkdir d \
+                 && printf 'a\\0b' > bin";
+    machine
+        .build("t", &format!("FROM busybox\nRUN {steps}\n"), &[])
+        .ok();
+    machine
+}
+
+/// Returns the change, the aspects and whether there is text, by path.
+fn differences(report: &Value) -> BTreeMap<String, String> {
+    let files = report["files"].as_array().expect("it is a list").iter();
+    let row = |file: &Value| {
+        let aspects = file["aspects"].as_array().expect("it is a list").iter();
+        let words = [&file["change"]].into_iter().chain(aspects);
+        let words: Vec<_> = words.filter_map(Value::as_str).collect();
+        let path = file["path"].as_str().expect("it is a text");
+        (path.to_owned(), words.join(" "))
+    };
+    files.map(row).collect()
+}
+
+pub(crate) fn directories_differ() -> Outcome {
+    let machine = with_all_kinds();
+    let path = machine.path("tree");
+    let directory = format!("dir:{}", path.display());
+    machine.ok(["image", "unpack", "t", path.to_str().expect("UTF-8")]);
+    let same = machine.ok(["diff", "--exit-code", "t", &directory]);
+    assert_eq!(same, format!("t and {directory} are the same"));
+    let change = "cd a && chmod 600 m && chown 5:6 o && rm t gone && mkdir t && echo two >> f && ln -sfn m link \
+                  && echo > new && rm c && mknod c c 1 5 && chmod 1777 d && printf 'a\\0c' > bin";
+    run(Command::new("sh").args(["-ec", change]).current_dir(&path)).ok();
+    let flags = XattrFlags::empty();
+    lsetxattr(path.join("a/x"), "user.note", b"v", flags).expect("the file system has them");
+    let compare = |format: &str, text: &str| {
+        let arguments = [
+            "diff",
+            "--exit-code",
+            "--format",
+            format,
+            text,
+            "t",
+            &directory,
+        ];
+        let finished = machine.mica(arguments);
+        assert_eq!(finished.code, 1, "{finished}");
+        finished.stdout
+    };
+    let report = json(&compare("json", "--text=/a/"));
+    let expected = [
+        ("/a/bin", "changed content"),
+        ("/a/c", "changed content"),
+        ("/a/d", "changed mode"),
+        ("/a/f", "changed content"),
+        ("/a/gone", "removed"),
+        ("/a/hard", "changed content"),
+        ("/a/link", "changed link"),
+        ("/a/m", "changed mode"),
+        ("/a/new", "added"),
+        ("/a/o", "changed owner"),
+        ("/a/t", "changed type"),
+        ("/a/x", "changed xattrs"),
+    ];
+    let expected = expected.map(|(path, words)| (path.to_owned(), words.to_owned()));
+    assert_eq!(differences(&report), BTreeMap::from(expected));
+    let files = report["files"].as_array().expect("it is a list");
+    let with_text = files.iter().filter(|file| !file["text"].is_null());
+    let with_text: Vec<_> = with_text.filter_map(|file| file["path"].as_str()).collect();
+    assert_eq!(with_text, ["/a/f", "/a/gone", "/a/hard", "/a/new"]);
+    let attributed = files.iter().find(|file| file["path"] == "/a/x");
+    let attributed = attributed.expect("it was found above");
+    assert_eq!(attributed["before"]["xattrs"], serde_json::json!({}));
+    assert_eq!(attributed["after"]["xattrs"]["user.note"], "76");
+    let text = compare("text", "--text=/a/f");
+    for line in [
+        "Files: 1 added, 10 changed, 1 removed",
+        "C /a/bin (content 3B → 3B)",
+        "C /a/c (device 1:3 → 1:5)",
+        "C /a/d (mode 0755 → 1777)",
+        "C /a/f (content 4B → 8B)\n    --- a/a/f\n    +++ b/a/f\n    @@ -1 +1,2 @@\n     one\n    +two\nD /a/gone (5B)",
+        "C /a/link (link f → m)",
+        "C /a/m (mode 4755 → 0600)",
+        "A /a/new (1B)",
+        "C /a/o (owner 0:0 → 5:6)",
+        "C /a/t (type file → dir)",
+        "C /a/x (xattrs user.note added)",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    // Configuration and history are those of images alone.
+    assert!(!text.contains("History"), "{text}");
+    let missing = machine.mica(["diff", "--exit-code", "t", "dir:/nowhere"]);
+    missing.fails(1, &["cannot open /nowhere"]);
+    Ok(())
+}
+
+pub(crate) fn containers_differ() -> Outcome {
+    let machine = with_all_kinds();
+    machine.ok(["run", "--name", "same", "t", "true"]);
+    machine.ok(["diff", "--exit-code", "t", "container:same"]);
+    let change = "cd /a && chmod 600 m && chown 5:6 o && rm t gone && mkdir t && echo two >> f && rm -r d && mkdir d \
+                  && chmod 700 d && mkdir e && mv x e/x";
+    machine.ok(["run", "--name", "changed", "t", "sh", "-ec", change]);
+    let compare = |first: &str, second: &str| {
+        let finished = machine.mica([
+            "diff",
+            "--exit-code",
+            "--format",
+            "json",
+            "-u",
+            first,
+            second,
+        ]);
+        assert_eq!(finished.code, 1, "{finished}");
+        json(&finished.stdout)
+    };
+    let report = compare("t", "container:changed");
+    let expected = [
+        ("/a/d", "changed mode"),
+        ("/a/e", "added"),
+        ("/a/e/x", "added"),
+        ("/a/f", "changed content"),
+        ("/a/gone", "removed"),
+        ("/a/m", "changed mode"),
+        ("/a/o", "changed owner"),
+        ("/a/t", "changed type"),
+        ("/a/x", "removed"),
+    ];
+    let expected = expected.map(|(path, words)| (path.to_owned(), words.to_owned()));
+    assert_eq!(differences(&report), BTreeMap::from(expected));
+    let text = |path: &str| {
+        let mut files = report["files"].as_array().expect("it is a list").iter();
+        let file = files.find(|file| file["path"] == path);
+        file.and_then(|file| file["text"].as_str())
+            .expect("it was asked for")
+    };
+    assert!(text("/a/f").ends_with("@@ -1 +1,2 @@\n one\n+two\n"));
+    assert!(text("/a/gone").ends_with("@@ -1 +0,0 @@\n-gone\n"));
+    let back = differences(&compare("container:changed", "t"));
+    assert_eq!((&*back["/a/gone"], &*back["/a/e"]), ("added", "removed"));
+    // Its read-write layer by itself says what became of the image's topmost layer.
+    let layers = differences(&compare("t@-1", "container:changed@-1"));
+    assert_eq!(layers["/a/gone"], "changed type");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::compare_text;
 use super::diff::{DiffArgs, Format};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::look::{self, Looked};
+use crate::look::{self, FileRow, Looked};
 use crate::session::Session;
 
 /// Text files up to this size are compared line by line.
@@ -197,7 +197,7 @@ fn file_change(
                 .is_some_and(|rest| rest.starts_with('/'))
     });
     let ids = [difference.before, difference.after];
-    let facts = |side: usize| ids[side].map(|id| facts(&sides[side].tree, id));
+    let facts = |side: usize| ids[side].map(|id| facts(&sides[side].tree, &difference.path, id));
     Ok(FileChange {
         kind: difference.kind,
         aspects: difference.aspects.clone(),
@@ -210,18 +210,13 @@ fn file_change(
     })
 }
 
-fn facts(tree: &Tree<'_>, id: NodeId) -> Value {
-    let entry = tree.data(id);
-    json!({
-        "type": tree.kind(id).word(),
-        "mode": format!("{:04o}", entry.map_or(0o755, |entry| entry.mode)),
-        "uid": entry.map_or(0, |entry| entry.uid),
-        "gid": entry.map_or(0, |entry| entry.gid),
-        "size": entry.map_or(0, |entry| entry.size),
-        "digest": entry.and_then(|entry| entry.digest()).map(|digest| digest.to_string()),
-        "link": entry.map(|entry| String::from_utf8_lossy(&entry.link)).filter(|link| !link.is_empty()),
-        "layer": tree.node(id).layer,
-    })
+/// Describes a file as `mica ls --format json` does, without its time: that is not compared.
+fn facts(tree: &Tree<'_>, path: &[u8], id: NodeId) -> Value {
+    let mut facts = json!(FileRow::new(tree, path, id));
+    if let Some(fields) = facts.as_object_mut() {
+        fields.retain(|name, _| !matches!(name.as_str(), "path" | "mtime"));
+    }
+    facts
 }
 
 /// Compares two files line by line; a side where it is not there is empty.

@@ -1,8 +1,10 @@
 //! A comparison for people: text, Markdown, a page.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use mica_inspect::{ChangeKind, Difference};
+use mica_inspect::{Aspect, ChangeKind, Difference};
+use serde_json::{Map, Value};
 
 use super::compare::{Comparison, FileChange};
 use crate::look::printable;
@@ -33,38 +35,64 @@ fn sizes([before, after]: [u64; 2]) -> String {
 
 /// Says in what a file differs: `content 3B → 8B, mode 0644 → 0600`.
 fn details(file: &FileChange) -> String {
-    let field = |side: usize, name: &str| match &file.facts[side] {
-        Some(facts) => facts[name]
-            .as_str()
-            .map_or_else(|| facts[name].to_string(), str::to_owned),
-        None => String::new(),
+    let [Some(before), Some(after)] = &file.facts else {
+        let facts = file.facts.iter().flatten().next();
+        return facts.map(short).unwrap_or_default();
     };
-    let pair = |name: &str| format!("{} → {}", field(0, name), field(1, name));
-    let size = |side: usize| {
-        let bytes = file.facts[side]
-            .as_ref()
-            .and_then(|facts| facts["size"].as_u64());
-        printer::size(bytes.unwrap_or_default())
-    };
-    use mica_inspect::Aspect;
-    if file.kind != ChangeKind::Changed {
-        let side = usize::from(file.kind == ChangeKind::Added);
-        return match field(side, "type").as_str() {
-            "file" => size(side),
-            kind => kind.to_owned(),
-        };
-    }
+    let pair = |name: &str| format!("{} → {}", field(before, name), field(after, name));
     let aspect = |aspect: &Aspect| match aspect {
-        Aspect::Content => format!("content {} → {}", size(0), size(1)),
-        Aspect::Owner => {
-            let owner = |side| format!("{}:{}", field(side, "uid"), field(side, "gid"));
-            format!("owner {} → {}", owner(0), owner(1))
+        Aspect::Content if !before["device"].is_null() => {
+            let device = |facts: &Value| format!("{}:{}", facts["device"][0], facts["device"][1]);
+            format!("device {} → {}", device(before), device(after))
         }
-        Aspect::Xattrs => "xattrs".to_owned(),
+        Aspect::Content => format!("content {}", content(before, after)),
+        Aspect::Owner => {
+            let owner = |facts: &Value| format!("{}:{}", facts["uid"], facts["gid"]);
+            format!("owner {} → {}", owner(before), owner(after))
+        }
+        Aspect::Xattrs => format!("xattrs {}", attributes(&before["xattrs"], &after["xattrs"])),
         aspect => format!("{} {}", aspect.word(), pair(aspect.word())),
     };
     let aspects: Vec<_> = file.aspects.iter().map(aspect).collect();
     aspects.join(", ")
+}
+
+/// Says what a file is: its size, or its type.
+fn short(facts: &Value) -> String {
+    match facts["type"].as_str() {
+        Some("file") => printer::size(facts["size"].as_u64().unwrap_or_default()),
+        kind => kind.unwrap_or_default().to_owned(),
+    }
+}
+
+fn field(facts: &Value, name: &str) -> String {
+    let text = facts[name].as_str().map(str::to_owned);
+    text.unwrap_or_else(|| facts[name].to_string())
+}
+
+/// Says how long both are, exactly where that differs too little.
+fn content(before: &Value, after: &Value) -> String {
+    let [before, after] = [before, after].map(|facts| facts["size"].as_u64().unwrap_or_default());
+    let shown = [before, after].map(printer::size);
+    match shown[0] == shown[1] && before != after {
+        true => format!("{before}B → {after}B"),
+        false => format!("{} → {}", shown[0], shown[1]),
+    }
+}
+
+/// Names the attributes that differ: `user.a added, user.b changed`.
+fn attributes(before: &Value, after: &Value) -> String {
+    let names = [before, after].map(|all| all.as_object().into_iter().flat_map(Map::keys));
+    let names: BTreeSet<_> = names.into_iter().flatten().collect();
+    let word = |name: &&String| match (before.get(*name), after.get(*name)) {
+        (None, _) => Some("added"),
+        (_, None) => Some("removed"),
+        (before, after) => (before != after).then_some("changed"),
+    };
+    let all = names
+        .iter()
+        .filter_map(|name| Some(format!("{name} {}", word(name)?)));
+    all.collect::<Vec<_>>().join(", ")
 }
 
 fn one_line(text: &str) -> String {
