@@ -10,7 +10,8 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use crate::entry::{Entry, Kind, join};
 use crate::index::LayerIndex;
@@ -109,6 +110,7 @@ pub struct Tree<'i> {
     indexes: BTreeMap<usize, &'i LayerIndex>,
     scope: Scope,
     problems: Vec<String>,
+    first_names: OnceLock<HashMap<EntryId, NodeId>>,
 }
 
 impl<'i> Tree<'i> {
@@ -128,6 +130,7 @@ impl<'i> Tree<'i> {
             indexes: BTreeMap::new(),
             scope,
             problems: Vec::new(),
+            first_names: OnceLock::new(),
         }
     }
 
@@ -170,10 +173,43 @@ impl<'i> Tree<'i> {
         self.kind(id) == Kind::Directory
     }
 
-    /// Returns the target of the hard link that put a node's name here, as written.
-    pub fn hard_link(&self, id: NodeId) -> Option<&'i [u8]> {
-        let entry = self.entry(self.node(id).origin?);
-        (entry.kind == Kind::HardLink).then_some(&*entry.link)
+    /// Returns the first name of a file that has several, for each of the others: a path without a
+    /// slash in front.
+    pub fn hard_link(&self, id: NodeId) -> Option<Vec<u8>> {
+        let first = self.first_names().get(&self.node(id).data?)?;
+        (*first != id).then(|| self.path(*first))
+    }
+
+    fn is_link(&self, id: NodeId) -> bool {
+        let origin = self.node(id).origin;
+        origin.is_some_and(|origin| self.entry(origin).kind == Kind::HardLink)
+    }
+
+    /// The first name of each file to which a hard link leads. Which names those are changes with
+    /// each layer, so that they are looked for when all are there.
+    fn first_names(&self) -> &HashMap<EntryId, NodeId> {
+        self.first_names.get_or_init(|| {
+            let nodes = || self.walk_nodes(self.root());
+            let linked = nodes().filter(|id| self.is_link(*id));
+            let linked: HashSet<_> = linked.filter_map(|id| self.node(id).data).collect();
+            let mut names = HashMap::new();
+            for id in nodes() {
+                if let Some(data) = self.node(id).data.filter(|data| linked.contains(data)) {
+                    names.entry(data).or_insert(id);
+                }
+            }
+            names
+        })
+    }
+
+    /// Returns a node and all below it, parents first.
+    fn walk_nodes(&self, from: NodeId) -> impl Iterator<Item = NodeId> {
+        let mut todo = vec![from];
+        std::iter::from_fn(move || {
+            let id = todo.pop()?;
+            todo.extend(self.node(id).children.values().rev());
+            Some(id)
+        })
     }
 
     /// Returns what a directory holds, sorted bytewise by name.

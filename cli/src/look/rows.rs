@@ -35,11 +35,11 @@ impl<'a> FileRow<'a> {
     /// Describes a node.
     pub(crate) fn new(tree: &Tree<'a>, path: &[u8], id: NodeId) -> Self {
         let entry = tree.data(id);
-        let link = tree.hard_link(id);
+        let link = tree.hard_link(id).map(|name| Cow::Owned(shown(&name)));
         let link = link.or_else(|| {
-            entry
-                .map(|entry| &*entry.link)
-                .filter(|link| !link.is_empty())
+            let target = entry.map(|entry| &*entry.link);
+            let target = target.filter(|target| !target.is_empty());
+            target.map(String::from_utf8_lossy)
         });
         let is_text = std::str::from_utf8(path).is_ok();
         let attributes = entry.map(|entry| entry.attributes.iter());
@@ -58,7 +58,7 @@ impl<'a> FileRow<'a> {
             gid: entry.map_or(0, |entry| entry.gid),
             size: entry.map_or(0, |entry| entry.size),
             mtime: Seconds::of(entry.map_or((0, 0), |entry| entry.modified)),
-            link: link.map(String::from_utf8_lossy),
+            link,
             digest: entry.and_then(Entry::digest),
             device: entry
                 .filter(is_device)

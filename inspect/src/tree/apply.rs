@@ -36,6 +36,7 @@ impl<'i> Tree<'i> {
         index: &'i LayerIndex,
         changes: Option<Changes>,
     ) -> Option<Changes> {
+        self.first_names.take();
         self.indexes.insert(layer, index);
         let problems = index.problems.iter();
         self.problems

@@ -101,6 +101,26 @@ fn links_stay_inside() {
 }
 
 #[test]
+fn names_of_one_file_are_told() {
+    let check = |layers: &[&[&str]], expected: &str| {
+        let indexes: Vec<_> = layers.iter().map(|entries| layer(entries)).collect();
+        let tree = stack(&indexes).tree;
+        let names = tree.walk(tree.root()).filter_map(|(path, id)| {
+            let first = tree.hard_link(id)?;
+            let [path, first] = [path, first].map(|path| String::from_utf8(path).unwrap());
+            Some(format!("{path}&{first}"))
+        });
+        assert_eq!(names.collect::<Vec<_>>().join(" "), expected, "{layers:?}");
+    };
+    let first: &[&str] = &["m=1", "a&m", "z&a", "o=1"];
+    check(&[first], "m&a z&a");
+    check(&[first, &[".wh.a"]], "z&m");
+    check(&[first, &["m=2", "a=3"]], "");
+    check(&[first, &["m=2", "n&z"]], "n&a z&a");
+    check(&[&["m=1"], &["a&m"]], "m&a");
+}
+
+#[test]
 fn paths_are_resolved() {
     let indexes = [layer(&["d/a=1", "l>d", "m>/l/a", "o>o", "g>gone"])];
     let tree = stack(&indexes).tree;
