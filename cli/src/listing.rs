@@ -1,10 +1,30 @@
 //! Lists as docker prints them: a table, or a template for each row.
 
+use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::printer::{Printer, Table};
 use crate::template::{MissingKey, Shapes, Template};
+
+/// How a list is shown.
+#[derive(Args, Debug)]
+pub(crate) struct ListingArgs {
+    /// Format output using a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+impl ListingArgs {
+    /// Tells whether a table for people is shown, in which fields are short.
+    pub(crate) fn is_short(&self) -> bool {
+        let format = self.format.as_deref().unwrap_or_default();
+        !self.no_trunc && (format.is_empty() || format.starts_with(TABLE))
+    }
+}
 
 /// A kind of list.
 #[derive(Debug)]

@@ -13,12 +13,8 @@ use crate::session::Session;
 /// Write files of an image to standard output
 #[derive(Args, Debug)]
 pub(crate) struct CatArgs {
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image, and perhaps one of its layers: number (negative from the top) or digest
-    #[arg(value_name = "IMAGE[@LAYER]")]
-    image: String,
+    #[command(flatten)]
+    at: look::LayerArgs,
     /// The files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<OsString>,
@@ -26,7 +22,7 @@ pub(crate) struct CatArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let tree = looked.tree(session)?;
     for path in &args.paths {
         let file = looked.image.find_file(&tree, path.as_bytes())?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileFormat};
+use crate::look::{self, Format};
 use crate::printer;
 use crate::session::Session;
 
@@ -34,7 +34,7 @@ pub(crate) struct DuArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let tree = looked.tree(session)?;
     let is_terminal = session.printer.is_terminal();
     let deepest = if args.summarize {
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
         children_first(&mut rows);
         for (path, id) in rows {
             let bytes = sums[&id];
-            if args.at.format == FileFormat::Json {
+            if args.at.format == Format::Json {
                 let row = json!({ "path": shown(&path), "size": bytes });
                 out.extend(format!("{row}\n").into_bytes());
                 continue;

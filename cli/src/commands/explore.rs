@@ -11,11 +11,8 @@ use crate::session::Session;
 /// Explore an image in the terminal: layers, files, what each layer changed
 #[derive(Args, Debug)]
 pub(crate) struct ExploreArgs {
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image: a name, an archive, a layout, `docker://NAME`, `container:NAME` or a directory
-    image: String,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 /// Runs the command.
@@ -25,7 +22,7 @@ pub(crate) fn run(args: &ExploreArgs, session: &Session) -> Outcome {
         let failure = Failure::from(CliError::Arguments { message });
         return Err(failure.with_hint("`mica layers` and `mica ls -R` print the same as text"));
     }
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let image = args.at.open(session)?;
     explore::run(&image, session.printer)?;
     Ok(Exit::Success)
 }

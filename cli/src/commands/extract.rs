@@ -20,12 +20,8 @@ pub(crate) struct ExtractArgs {
     /// The directory to put them into; `-` writes a tar stream to standard output
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     output: PathBuf,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image, and perhaps one of its layers: number (negative from the top) or digest
-    #[arg(value_name = "IMAGE[@LAYER]")]
-    image: String,
+    #[command(flatten)]
+    at: look::LayerArgs,
     /// The path: of the root or a path ending in `/.`, all that is in it
     #[arg(default_value = "/", value_name = "PATH")]
     path: OsString,
@@ -33,7 +29,7 @@ pub(crate) struct ExtractArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &ExtractArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let tree = looked.tree(session)?;
     let path = args.path.as_bytes();
     let id = looked.image.find(&tree, path, Follow::All)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Outcome};
-use crate::listing::Listing;
+use crate::listing::{Listing, ListingArgs};
 use crate::look;
 use crate::printer;
 use crate::session::Session;
@@ -17,17 +17,10 @@ use crate::session::Session;
 /// Show each layer that put a file into an image, changed it or removed it
 #[derive(Args, Debug)]
 pub(crate) struct FileHistoryArgs {
-    /// Format output using a Go template, `table TEMPLATE` or `json`
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
-    /// Don't truncate output
-    #[arg(long)]
-    no_trunc: bool,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image
-    image: String,
+    #[command(flatten)]
+    listing: ListingArgs,
+    #[command(flatten)]
+    at: look::LayerArgs,
     /// The path
     path: OsString,
 }
@@ -53,19 +46,22 @@ const INSTRUCTION_LENGTH: usize = 60;
 
 /// Runs the command.
 pub(crate) fn run(args: &FileHistoryArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.image, args.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let stack = looked.stack(session)?;
     let path = args.path.as_bytes();
     let touches = stack.history_of(path);
     if touches.is_empty() {
-        let message = format!("{}: no layer of {} has that path", shown(path), args.image);
+        let message = format!(
+            "{}: no layer of {} has that path",
+            shown(path),
+            args.at.image
+        );
         return Err(CliError::Arguments { message }.into());
     }
-    let format = args.format.as_deref();
-    let is_short = !args.no_trunc && format.is_none_or(|format| format.starts_with("table"));
+    let is_short = args.listing.is_short();
     let row = |touch: &Touch| row(&looked.image, &stack, touch, is_short);
     let rows: Vec<_> = touches.iter().map(row).collect();
-    LISTING.print(session.printer, format, &rows)?;
+    LISTING.print(session.printer, args.listing.format.as_deref(), &rows)?;
     Ok(Exit::Success)
 }
 

@@ -9,7 +9,7 @@ use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileFormat, FileRow};
+use crate::look::{self, FileRow, Format};
 use crate::session::Session;
 
 /// Find files of an image, or of one of its layers
@@ -112,7 +112,7 @@ impl FindArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let tree = looked.tree(session)?;
     let filter = args.filter();
     let is_terminal = session.printer.is_terminal();
@@ -125,7 +125,7 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
             if !filter.fits(&path, tree.data(id)) {
                 continue;
             }
-            if args.at.format == FileFormat::Json {
+            if args.at.format == Format::Json {
                 FileRow::new(&tree, &path, id).write(&mut out)?;
                 continue;
             }

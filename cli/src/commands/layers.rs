@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::listing::Listing;
+use crate::listing::{Listing, ListingArgs};
 use crate::look;
 use crate::printer;
 use crate::session::Session;
@@ -14,17 +14,10 @@ use crate::session::Session;
 /// Show the layers of an image: what made them, their sizes, and what they change
 #[derive(Args, Debug)]
 pub(crate) struct LayersArgs {
-    /// Format output using a Go template, `table TEMPLATE` or `json`
-    #[arg(long, value_name = "TEMPLATE")]
-    format: Option<String>,
-    /// Don't truncate output
-    #[arg(long)]
-    no_trunc: bool,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image: a name, an archive, a layout, `docker://NAME`, `container:NAME` or a directory
-    image: String,
+    #[command(flatten)]
+    listing: ListingArgs,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 const LISTING: Listing = Listing {
@@ -60,16 +53,13 @@ enum Style {
 
 /// Runs the command.
 pub(crate) fn run(args: &LayersArgs, session: &Session) -> Outcome {
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
-    let format = args.format.as_deref();
-    let is_table =
-        matches!(format, None | Some("")) || format.is_some_and(|f| f.starts_with("table"));
-    let style = match is_table && !args.no_trunc {
+    let image = args.at.open(session)?;
+    let style = match args.listing.is_short() {
         true => Style::Short,
         false => Style::Exact,
     };
     let rows = rows(&image, style)?;
-    LISTING.print(session.printer, format, &rows)?;
+    LISTING.print(session.printer, args.listing.format.as_deref(), &rows)?;
     Ok(Exit::Success)
 }
 

@@ -9,7 +9,7 @@ use mica_inspect::{Follow, Kind, NodeId, Tree};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileFormat, FileRow};
+use crate::look::{self, FileRow, Format};
 use crate::session::Session;
 
 /// List files of an image, or of one of its layers
@@ -30,7 +30,7 @@ pub(crate) struct LsArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &LsArgs, session: &Session) -> Outcome {
-    let looked = look::open(session, &args.at.image, args.at.platform.as_deref())?;
+    let looked = args.at.open(session)?;
     let tree = looked.tree(session)?;
     // As `ls` does, a link is shown itself unless its directory is asked for.
     let follow = match args.long || args.directory {
@@ -73,22 +73,22 @@ impl<W: Write> List<'_, '_, W> {
             return Ok(());
         }
         let path = self.tree.path(id);
-        if has_heading && self.args.at.format == FileFormat::Text {
+        if has_heading && self.args.at.format == Format::Text {
             self.out
                 .write_all(&look::text_path(&path, self.is_terminal))?;
             self.out.write_all(b":\n")?;
         }
         for child in self.tree.children(id).collect::<Vec<_>>() {
             match self.args.at.format {
-                FileFormat::Json => self.file(&self.tree.path(child), child)?,
-                FileFormat::Text => self.line(self.tree.node(child).name, child)?,
+                Format::Json => self.file(&self.tree.path(child), child)?,
+                Format::Text => self.line(self.tree.node(child).name, child)?,
             }
         }
         Ok(())
     }
 
     fn file(&mut self, path: &[u8], id: NodeId) -> io::Result<()> {
-        if self.args.at.format == FileFormat::Json {
+        if self.args.at.format == Format::Json {
             return FileRow::new(self.tree, path, id).write(&mut self.out);
         }
         let path = [b"/", path].concat();

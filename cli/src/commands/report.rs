@@ -25,11 +25,8 @@ pub(crate) struct ReportArgs {
     /// An image to compare with, such as the previous tag
     #[arg(long, value_name = "IMAGE")]
     previous: Option<String>,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image
-    image: String,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 /// The treemap's size in units of the drawing.
@@ -56,7 +53,7 @@ svg{width:100%;height:auto}svg rect{fill:var(--part);stroke:var(--line)}svg text
 
 /// Runs the command.
 pub(crate) fn run(args: &ReportArgs, session: &Session) -> Outcome {
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let image = args.at.open(session)?;
     let stack = image.full_stack()?;
     let page = Page {
         image: &image,
@@ -87,8 +84,8 @@ pub(crate) fn run(args: &ReportArgs, session: &Session) -> Outcome {
 
 /// Compares with another image.
 fn difference(args: &ReportArgs, previous: &str, session: &Session) -> Result<String, Failure> {
-    let flags = DiffArgs::for_report(args.platform.clone());
-    let comparison = super::compare::of(&flags, previous, &args.image, session)?;
+    let flags = DiffArgs::for_report(args.at.platform.clone());
+    let comparison = super::compare::of(&flags, previous, &args.at.image, session)?;
     Ok(format!(
         "<section aria-labelledby=\"difference\"><h2 id=\"difference\">Since {}</h2>\n{}</section>\n",
         escape(previous),

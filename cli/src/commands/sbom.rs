@@ -21,11 +21,8 @@ pub(crate) struct SbomArgs {
     /// Write to a file, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image
-    image: String,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 /// Formats of the document.
@@ -43,7 +40,7 @@ enum Format {
 
 /// Runs the command.
 pub(crate) fn run(args: &SbomArgs, session: &Session) -> Outcome {
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let image = args.at.open(session)?;
     let stack = image.full_stack()?;
     let packages = image.packages(&stack)?;
     for path in image.unread_databases(&stack) {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mica_inspect::{DeclaredSecret, Image, Leak, Place, Visibility};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
-use crate::look;
+use crate::look::{self, Format};
 use crate::session::Session;
 
 /// Look for secrets in all layers of an image, its history, its configuration and its attestations
@@ -20,26 +20,14 @@ pub(crate) struct SecretsArgs {
     /// `json` writes one object a line
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image
-    image: String,
-}
-
-/// Formats of the findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &SecretsArgs, session: &Session) -> Outcome {
     let declared = declared(&args.secret, session)?;
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let image = args.at.open(session)?;
     let leaks = image.leaks(&declared)?;
     let mut out = String::new();
     for leak in &leaks {
@@ -51,7 +39,7 @@ pub(crate) fn run(args: &SecretsArgs, session: &Session) -> Outcome {
     session.printer.data(out)?;
     match leaks.len() {
         0 => Ok(Exit::Success),
-        count => Err(found(count, &args.image)),
+        count => Err(found(count, &args.at.image)),
     }
 }
 

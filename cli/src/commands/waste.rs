@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mica_inspect::{
     Bytes, Churn, Efficiency, Finding, Gate, Image, Part, Verdict, lines_of_layers, shown,
 };
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
-use crate::look;
+use crate::look::{self, Format};
 use crate::printer::{self, Table};
 use crate::session::Session;
 
@@ -39,20 +39,8 @@ pub(crate) struct WasteArgs {
     /// How to show it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Choose a platform of an image that has several
-    #[arg(long)]
-    platform: Option<String>,
-    /// The image
-    image: String,
-}
-
-/// Formats of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
+    #[command(flatten)]
+    at: look::ImageArgs,
 }
 
 /// dive's file of rules.
@@ -77,7 +65,7 @@ struct Found<'f> {
 /// Runs the command.
 pub(crate) fn run(args: &WasteArgs, session: &Session) -> Outcome {
     let gate = args.gate()?;
-    let image = look::open_image(session, &args.image, args.platform.as_deref())?;
+    let image = args.at.open(session)?;
     let stack = image.full_stack()?;
     let efficiency = image.efficiency()?;
     let found = Found {

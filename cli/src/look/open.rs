@@ -92,7 +92,7 @@ fn is_in_store(store: &Store, target: &Target, of_layer: &Target) -> bool {
 }
 
 /// Opens an image as a whole.
-pub(crate) fn open_image(
+pub(super) fn open_image(
     session: &Session,
     text: &str,
     platform: Option<&str>,
