@@ -82,6 +82,10 @@ class Peer:
         """Shows the layers of a docker archive, all of which has to be read."""
         return None
 
+    def load(self, archive):
+        """Brings the image of a docker archive into the store."""
+        return None
+
     def files(self, image):
         """Lists every file of an OCI layout's image with its facts."""
         return None
@@ -126,6 +130,9 @@ class Mica(Peer):
     def layers(self, archive):
         return self.command("layers", archive)
 
+    def load(self, archive):
+        return self.command("load", "-i", archive)
+
     def files(self, image):
         return self.command("ls", "-R", "--format", "json", f"oci:{image}")
 
@@ -162,6 +169,9 @@ class Docker(Peer):
 
     def pull(self, reference):
         return self.command("pull", reference)
+
+    def load(self, archive):
+        return self.command("load", "-i", archive)
 
     def tag(self, reference, new):
         self.quietly("tag", reference, new)
@@ -207,6 +217,9 @@ class Containers(Peer):
 
     def pull(self, reference):
         return self.command("pull", "--tls-verify=false", reference)
+
+    def load(self, archive):
+        return self.command("pull", f"docker-archive:{archive}")
 
     def tag(self, reference, new):
         self.quietly("tag", reference, new)

@@ -335,6 +335,33 @@ class Ls50k(Workload):
         return peer.script('exec tar -tvf "$2"', self.layer)
 
 
+class Load50k(Ls50k):
+    name = "load50k"
+    title = "a docker archive with a layer of 50,000 files into an empty store; `tar -x` of the layer"
+    peers = ("mica", "docker", "podman", "buildah", "floor")
+    factor = 1
+
+    def prepare(self):
+        super().prepare()
+        self.archive = os.path.join(self.directory, "files.tar")
+        self.bench.quietly(Command(["skopeo", "copy", f"oci:{self.image}", f"docker-archive:{self.archive}:files:latest"]))
+
+    def first(self, peer):
+        """Each run starts from an empty store."""
+
+    def before(self, peer, run):
+        peer.clean()
+
+    def steps(self, peer):
+        return [("", peer.load(self.archive))]
+
+    def floor(self, peer):
+        return peer.script('mkdir -p "$1"; exec tar -xf "$2" -C "$1"', self.layer)
+
+    def after(self, peer):
+        peer.clean()
+
+
 class PushAgain(Push430):
     name = "push-again"
     title = "push of a six-layer 430 MB image to a registry that has it"
@@ -401,5 +428,6 @@ WORKLOADS = (
     Copy430,
     Layers430,
     Ls50k,
+    Load50k,
     StartTrue,
 )

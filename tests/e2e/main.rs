@@ -128,7 +128,7 @@ const TESTS: &[Test] = tests! {
     stacks: five_hundred_layers;
     store: usage, pruning, limits_of_the_configuration, checking, unpacking, unpacking_as_a_plain_user,
         mounting, importing, exporting;
-    round_trips: umoci_and_skopeo, podman, docker;
+    round_trips: umoci_and_skopeo, podman, docker, containerd;
     plain_users: pull_unpack_save_and_push, load_import_and_remove;
     shared_stores: found_and_left_alone, the_first_one_wins, unusable_ones_are_named;
     conformance: lint, dockerfile, tar;

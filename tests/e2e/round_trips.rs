@@ -263,3 +263,38 @@ pub(crate) fn docker() -> Outcome {
     }
     Ok(())
 }
+
+pub(crate) fn containerd() -> Outcome {
+    needs(&["ctr"])?;
+    let pushed = push_all()?;
+    let daemon = DockerDaemon::start(&pushed.machine)?;
+    for form in FORMS {
+        let (name, copy) = (pushed.name(form), pushed.name(&format!("{form}-ctr")));
+        let point = pushed.path(&format!("ctr-{form}"));
+        fs::create_dir(&point).expect("it is ours");
+        let images = |command: &str, arguments: &[&str]| {
+            let mut ctr = daemon.containerd(&["images", command]);
+            run(ctr.args(arguments)).ok();
+        };
+        images(
+            "pull",
+            &["--plain-http", "--snapshotter", "overlayfs", &name],
+        );
+        images(
+            "mount",
+            &["--snapshotter", "overlayfs", &name, text(&point)],
+        );
+        let listed = list_tree(&point, &OF_ENGINES);
+        images("unmount", &["--rm", text(&point)]);
+        same(&listed, &pushed.expected, &format!("containerd, {form}"));
+        images("tag", &[&name, &copy]);
+        images("push", &["--plain-http", &copy]);
+        same(
+            &pulled(&copy),
+            &pushed.expected,
+            &format!("pushed by containerd, {form}"),
+        );
+        images("rm", &["--sync", &name, &copy]);
+    }
+    Ok(())
+}

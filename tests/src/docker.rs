@@ -1,6 +1,6 @@
 //! A docker daemon of a test's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::command::run;
@@ -16,6 +16,7 @@ const CLIENT: &str = "/usr/bin/docker";
 pub struct DockerDaemon {
     child: Child,
     socket: String,
+    exec_root: PathBuf,
 }
 
 impl DockerDaemon {
@@ -50,7 +51,12 @@ impl DockerDaemon {
             .stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("dockerd starts");
-        let daemon = Self { child, socket };
+        let exec_root = machine.path("docker-exec");
+        let daemon = Self {
+            child,
+            socket,
+            exec_root,
+        };
         let answers = || run(&mut daemon.docker(&["version"])).code == 0;
         let ready = (0..600).any(|_| {
             let ready = answers();
@@ -68,6 +74,14 @@ impl DockerDaemon {
         let mut command = Command::new(CLIENT);
         command.args(["-H", &self.socket]).args(arguments);
         command.env("DOCKER_BUILDKIT", "1");
+        command
+    }
+
+    /// Prepares a command of the client of the containerd that the daemon started for itself.
+    pub fn containerd(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ctr");
+        let socket = self.exec_root.join("containerd/containerd.sock");
+        command.arg("--address").arg(socket).args(arguments);
         command
     }
 }
