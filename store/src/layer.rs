@@ -7,6 +7,7 @@ mod copy;
 mod decompress;
 mod diff;
 mod error;
+mod finisher;
 mod fold;
 mod header;
 mod item;

@@ -1,14 +1,13 @@
 //! Bringing an archive's image into the store.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 
-use mica_oci::{
-    ChainId, Compression, Descriptor, DiffId, Document, ImageConfig, Manifest, Reference,
-};
+use mica_oci::{ChainId, Compression, Descriptor, Document, ImageConfig, Manifest, Reference};
 
 use super::contents::Contents;
 use super::{ArchiveError, Loaded};
-use crate::{Image, Layer, LayerStorage, Stack, Store};
+use crate::{Decompressed, Image, Layer, LayerStorage, Stack, Store};
 
 /// An image as an archive has it.
 #[derive(Clone, Debug)]
@@ -87,16 +86,26 @@ impl ArchivedImage {
         }
         for ((descriptor, path), diff_id) in layers.zip(diff_ids) {
             let next = ChainId::extend(chain.as_ref(), diff_id);
-            let layer = match store.layer(&next)? {
-                Some(layer) => layer,
+            let (layer, kept) = match store.layer(&next)? {
+                Some(layer) => (layer, None),
                 None => {
-                    let (_, blob) = contents.open(path)?;
-                    store.apply_layer(&stack, diff_id, descriptor, blob)?
+                    let (_, content) = contents.open(path)?;
+                    let mut kept = store.temporary_file("blob")?;
+                    let file = kept.file();
+                    let blob = Keeping { content, file };
+                    let layer = store.apply_layer(&stack, diff_id, descriptor, blob)?;
+                    (layer, Some(kept))
                 }
             };
-            if needs_blob(store, &layer, descriptor, diff_id) {
-                let (_, blob) = contents.open(path)?;
-                store.put_blob(descriptor, blob)?;
+            let (_, original) = contents.open(path)?;
+            if needs_blob(store, &layer, descriptor, original)? {
+                match kept {
+                    Some(kept) => kept.persist(&store.own_blob_path(&descriptor.digest))?,
+                    None => {
+                        let (_, blob) = contents.open(path)?;
+                        store.put_blob(descriptor, blob)?;
+                    }
+                }
             }
             stack.push(layer);
             chain = Some(next);
@@ -105,12 +114,64 @@ impl ArchivedImage {
     }
 }
 
-/// A tar stream that the unpacked layer gives again, byte by byte, need not be kept beside it.
-fn needs_blob(store: &Store, layer: &Layer, descriptor: &Descriptor, diff_id: &DiffId) -> bool {
-    if store.has_blob(&descriptor.digest) {
-        return false;
+/// A reader whose content is written down: what was read to its end without an error is verified.
+struct Keeping<'f, R> {
+    content: R,
+    file: &'f mut File,
+}
+
+impl<R: Read> Read for Keeping<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.file.write_all(&buffer[..count])?;
+        Ok(count)
     }
-    let is_tar = descriptor.media_type.layer_compression() == Some(Compression::None);
-    let again = || store.layer_tar(layer, io::sink());
-    !is_tar || !again().is_ok_and(|description| description.diff_id == *diff_id)
+}
+
+/// A tar stream that the unpacked layer gives again, byte by byte, need not be kept beside it.
+fn needs_blob(
+    store: &Store,
+    layer: &Layer,
+    descriptor: &Descriptor,
+    original: impl Read,
+) -> Result<bool, ArchiveError> {
+    if store.has_blob(&descriptor.digest) {
+        return Ok(false);
+    }
+    if descriptor.media_type.layer_compression() != Some(Compression::None) {
+        return Ok(true);
+    }
+    let mut original = Original {
+        tar: Decompressed::new(original, store.limits()).map_err(ArchiveError::Read)?,
+        buffer: Vec::new(),
+    };
+    let again = store.layer_tar(layer, &mut original);
+    Ok(again.is_err() || !original.is_at_end().map_err(ArchiveError::Read)?)
+}
+
+/// Takes the very bytes of a tar stream, and refuses any other: most differ in their first header.
+struct Original<R: Read> {
+    tar: Decompressed<R>,
+    buffer: Vec<u8>,
+}
+
+impl<R: Read> Original<R> {
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(self.tar.read(&mut [0])? == 0)
+    }
+}
+
+impl<R: Read> Write for Original<R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.resize(bytes.len(), 0);
+        self.tar.read_exact(&mut self.buffer)?;
+        match self.buffer == bytes {
+            true => Ok(bytes.len()),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -8,7 +8,9 @@
 //! - whiteouts and opaque marks hide lower layers only, wherever they stand;
 //! - nothing in a stream can set the attributes that steer overlayfs.
 
-use std::collections::{HashMap, HashSet};
+mod hiding;
+
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,11 +18,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{self as rfs, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
+use hiding::CopiedUp;
+
 use super::error::{During, EntryError, LayerError, TarError};
+use super::finisher::{Failed, Finisher, Unfinished};
 use super::limits::{Limits, Ownership};
 use super::sparse::SparseMap;
 use super::tar_reader::{EntryKind, TarEntry, TarReader};
@@ -57,49 +63,21 @@ pub(crate) fn apply(
     limits: &Limits,
 ) -> Result<Applied, LayerError> {
     let stream = BufReader::with_capacity(BUFFER, stream);
-    let mut reader = TarReader::new(stream, limits.clone());
-    let mut apply = Apply::new(
-        Upper::new(target, lower)
-            .with_dangling(limits.dangling_links)
-            .owned(limits.ownership),
-        lower,
-        limits.ownership,
-    );
-    let mut last = PathBuf::new();
-    let mut applied = Applied::default();
-    let archive = |after: &Path, source| LayerError::Archive {
-        after: after.to_owned(),
-        source,
-    };
-    while let Some(mut entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
-        applied.entries += 1;
-        if matches!(entry.kind, EntryKind::File(_)) {
-            applied.content += reader.left();
-        }
-        last = OsString::from_vec(entry.name.clone()).into();
-        if limits.ownership == Ownership::Own {
-            apply.take_over(&mut entry);
-        }
-        apply
-            .entry(&entry, &mut reader)
-            .map_err(|failure| match failure {
-                Failure::Entry(source) => LayerError::Entry {
-                    name: last.clone(),
-                    source,
-                },
-                Failure::Tar(source) => archive(&last, source),
-            })?;
-    }
-    reader.drain().map_err(|error| archive(&last, error))?;
-    apply
-        .finish()
-        .map_err(|source| LayerError::Entry { name: last, source })?;
-    applied.modes = apply.modes;
-    Ok(applied)
+    let reader = TarReader::new(stream, limits.clone());
+    let upper = Upper::new(target, lower)
+        .with_dangling(limits.dangling_links)
+        .owned(limits.ownership);
+    thread::scope(|scope| {
+        let finisher = Finisher::new(scope);
+        let apply = Apply::new(upper, lower, limits.ownership, finisher);
+        apply.all(reader)
+    })
 }
 
 enum Failure {
     Entry(EntryError),
+    /// Of a file whose content was written before.
+    Earlier(Failed),
     Tar(TarError),
 }
 
@@ -115,7 +93,7 @@ impl From<TarError> for Failure {
     }
 }
 
-struct Apply<'v> {
+struct Apply<'v, 's, 'e> {
     upper: Upper<'v>,
     lower: &'v View,
     /// The last parent, by its path as written: most entries share it with the one before.
@@ -126,36 +104,16 @@ struct Apply<'v> {
     buffer: Vec<u8>,
     ownership: Ownership,
     modes: Modes,
+    finisher: Finisher<'s, 'e>,
 }
 
-/// Names by their directory.
-#[derive(Default)]
-struct CopiedUp(HashMap<PathBuf, HashSet<OsString>>);
-
-impl CopiedUp {
-    fn insert(&mut self, place: &Place, name: &OsStr) {
-        self.0
-            .entry(place.path())
-            .or_default()
-            .insert(name.to_owned());
-    }
-
-    fn contains(&self, place: &Place, name: &OsStr) -> bool {
-        !self.0.is_empty()
-            && self
-                .0
-                .get(&place.path())
-                .is_some_and(|names| names.contains(name))
-    }
-
-    fn remove(&mut self, place: &Place, name: &OsStr) -> bool {
-        let names = self.0.get_mut(&place.path());
-        names.is_some_and(|names| names.remove(name))
-    }
-}
-
-impl<'v> Apply<'v> {
-    fn new(upper: Upper<'v>, lower: &'v View, ownership: Ownership) -> Self {
+impl<'v, 's, 'e> Apply<'v, 's, 'e> {
+    fn new(
+        upper: Upper<'v>,
+        lower: &'v View,
+        ownership: Ownership,
+        finisher: Finisher<'s, 'e>,
+    ) -> Self {
         Self {
             upper,
             lower,
@@ -165,7 +123,44 @@ impl<'v> Apply<'v> {
             buffer: vec![0; BUFFER],
             ownership,
             modes: Modes::new(),
+            finisher,
         }
+    }
+
+    /// Applies a whole stream.
+    fn all<R: BufRead>(mut self, mut reader: TarReader<R>) -> Result<Applied, LayerError> {
+        let mut last = PathBuf::new();
+        let mut applied = Applied::default();
+        let archive = |after: &Path, source| LayerError::Archive {
+            after: after.to_owned(),
+            source,
+        };
+        while let Some(mut entry) = reader.next_entry().map_err(|error| archive(&last, error))? {
+            applied.entries += 1;
+            if matches!(entry.kind, EntryKind::File(_)) {
+                applied.content += reader.left();
+            }
+            last = OsString::from_vec(entry.name.clone()).into();
+            if self.ownership == Ownership::Own {
+                self.take_over(&mut entry);
+            }
+            self.entry(&entry, &mut reader)
+                .map_err(|failure| match failure {
+                    Failure::Entry(source) => LayerError::Entry {
+                        name: last.clone(),
+                        source,
+                    },
+                    Failure::Earlier((name, source)) => LayerError::Entry { name, source },
+                    Failure::Tar(source) => archive(&last, source),
+                })?;
+        }
+        reader.drain().map_err(|error| archive(&last, error))?;
+        let finished = self.finisher.wait();
+        finished.map_err(|(name, source)| LayerError::Entry { name, source })?;
+        self.finish()
+            .map_err(|source| LayerError::Entry { name: last, source })?;
+        applied.modes = self.modes;
+        Ok(applied)
     }
 
     /// Makes an entry one that any user may have.
@@ -308,8 +303,13 @@ impl<'v> Apply<'v> {
             None => self.content(&file, reader)?,
             Some(map) => self.sparse_content(&file, map, reader)?,
         }
-        sys::finish_file(&file, &entry.facts, &allowed(entry)).during("set the metadata")?;
-        Ok(())
+        let unfinished = Unfinished {
+            file,
+            facts: entry.facts,
+            attributes: allowed(entry),
+            name: OsStr::from_bytes(&entry.name).into(),
+        };
+        self.finisher.take(unfinished).map_err(Failure::Earlier)
     }
 
     fn content<R: BufRead>(
@@ -411,66 +411,11 @@ impl<'v> Apply<'v> {
         Ok(())
     }
 
-    /// Hides a name of the lower layers.
-    fn whiteout(&mut self, parent: &Path, name: &OsStr) -> Result<(), EntryError> {
-        let Some(mut place) = self.upper.walk(parent)? else {
-            return Ok(()); // there is nothing to hide
-        };
-        let lower = place.lower().map(|lower| lower.find(name)).transpose();
-        let hidden = lower.during("look up what is removed")?.flatten().is_some();
-        if !hidden && !self.copied_up.contains(&place, name) {
-            return Ok(());
-        }
-        self.upper.materialise(&mut place)?;
-        self.parent = None;
-        if self.copied_up.remove(&place, name) {
-            sys::remove_tree(place.handle(), name).during("hide a file")?;
-        }
-        match sys::find(place.handle(), name).during("hide a file")? {
-            Some(there) if sys::file_type(&there) == FileType::Directory => {
-                let directory = sys::open_directory(place.handle(), name);
-                sys::make_opaque(directory.during("hide a directory")?).during("hide a directory")
-            }
-            Some(_) => Ok(()),
-            None => sys::make_whiteout(place.handle(), name).during("hide a file"),
-        }
-    }
-
-    /// Hides all that the lower layers have in a directory.
-    fn opaque(&mut self, parent: &Path) -> Result<(), EntryError> {
-        let place = self.parent(parent)?;
-        self.parent = None;
-        for name in self.copied_up.0.remove(&place.path()).into_iter().flatten() {
-            sys::remove_tree(place.handle(), &name).during("hide a file")?;
-        }
-        if place.is_root() {
-            self.root_is_opaque = true;
-            self.upper.hide_lower();
-            return Ok(());
-        }
-        sys::make_opaque(place.handle()).during("hide a directory")
-    }
-
     fn finish(&mut self) -> Result<(), EntryError> {
         if self.root_is_opaque {
             self.hide_root()?;
         }
         self.upper.finish()
-    }
-
-    /// Overlayfs does not look for the mark at a layer's root: each name is hidden by itself.
-    fn hide_root(&self) -> Result<(), EntryError> {
-        let root = self.upper.root();
-        for (name, _, _) in self.lower.merged_root().list().during("read the root")? {
-            match sys::open_directory(root.handle(), &name) {
-                Ok(directory) => sys::make_opaque(directory).during("hide a directory")?,
-                Err(Errno::NOENT) => {
-                    sys::make_whiteout(root.handle(), &name).during("hide a file")?;
-                }
-                Err(_) => {} // a file, which hides by itself
-            }
-        }
-        Ok(())
     }
 }
 

@@ -68,6 +68,11 @@ impl<R: Read> Decompressed<R> {
         })
     }
 
+    /// Tells whether the stream is its input, as it is.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
+    }
+
     /// Reads on below the decompressor, which may have stopped before the end of its input: the
     /// checks of a digest come there.
     pub fn finish(&mut self) -> io::Result<()> {

@@ -1,5 +1,5 @@
 //! Unpacking a layer's blob: verify and decompress here, hash and apply on a thread of its own. To
-//! decompress takes longer than all else together.
+//! decompress takes longer than all else together. Of a plain blob the digest is the diff ID.
 //!
 //! ```text
 //! blob ─▶ size and digest ─▶ decompress ─▶ channel ─▶ diff ID ─▶ tar ─▶ files
@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use mica_oci::{ChainId, Descriptor, DiffId, Hasher, Verified};
+use mica_oci::{ChainId, Descriptor, DiffId, Digest, Hasher, Verified};
 
 use crate::error::At;
 use crate::layer::{Applied, Decompressed, apply};
@@ -76,7 +76,8 @@ impl Store {
     ) -> Result<(LayerWriter, LayerDescription), StoreError> {
         let view = parent.view()?;
         let writer = self.new_layer_on(&view)?;
-        let description = unpack(&writer, &view, verified, self.limits());
+        let digest = Some(&descriptor.digest);
+        let description = unpack(&writer, &view, verified, digest, self.limits());
         let description = description.map_err(|source| StoreError::Unpack {
             digest: descriptor.digest.clone(),
             source: Box::new(source),
@@ -92,7 +93,7 @@ impl Store {
     ) -> Result<LayerWriter, StoreError> {
         let view = parent.view()?;
         let writer = self.new_layer_on(&view)?;
-        unpack(&writer, &view, stream, self.limits())?;
+        unpack(&writer, &view, stream, None, self.limits())?;
         Ok(writer)
     }
 
@@ -128,19 +129,25 @@ fn chain_of(parent: &Stack) -> Result<Option<ChainId>, StoreError> {
     }
 }
 
+/// Unpacks a blob, which fails at its end unless its digest is the one that is given, if one is.
 fn unpack(
     writer: &LayerWriter,
     view: &View,
     blob: impl Read,
+    digest: Option<&Digest>,
     limits: &Limits,
 ) -> Result<LayerDescription, StoreError> {
     let root = sys::open_root(writer.path()).at("open", writer.path())?;
     let (sender, receiver) = sync_channel(DEPTH);
     let (used, buffers) = sync_channel(DEPTH + 2);
-    let mut chunks = Chunks::new(receiver, used);
+    let stream = Decompressed::new(blob, limits);
+    let is_plain = stream.as_ref().is_ok_and(Decompressed::is_plain);
+    let known = digest.filter(|_| is_plain);
+    let hasher = known.is_none().then(Hasher::new);
+    let mut chunks = Chunks::new(receiver, used, hasher);
     let applied = thread::scope(|scope| {
         let applied = scope.spawn(|| apply(root, view, &mut chunks, limits));
-        feed(blob, limits, sender, &buffers);
+        feed(stream, sender, &buffers);
         applied
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -148,8 +155,9 @@ fn unpack(
     let Applied {
         entries, content, ..
     } = applied?;
+    let hashed = chunks.hasher.map(Hasher::finish).or(known.cloned());
     Ok(LayerDescription {
-        diff_id: DiffId(chunks.hasher.finish()),
+        diff_id: DiffId(hashed.expect("it is hashed where it is not known")),
         size: chunks.size,
         content,
         entries,
@@ -159,13 +167,12 @@ fn unpack(
 /// Decompresses to the end, or until the other side has given up. An error travels to the other
 /// side, which knows what it was at. What that side has read through is used again.
 fn feed(
-    blob: impl Read,
-    limits: &Limits,
+    stream: io::Result<Decompressed<impl Read>>,
     sender: SyncSender<io::Result<Vec<u8>>>,
     buffers: &Receiver<Vec<u8>>,
 ) {
     let send = || -> io::Result<()> {
-        let mut stream = Decompressed::new(blob, limits)?;
+        let mut stream = stream?;
         loop {
             let mut chunk = buffers.try_recv().unwrap_or_default();
             read_chunk(&mut stream, &mut chunk)?;
@@ -199,22 +206,26 @@ fn read_chunk(stream: &mut Decompressed<impl Read>, chunk: &mut Vec<u8>) -> io::
     Ok(())
 }
 
-/// The reading end of the channel, which hashes all that comes.
+/// The reading end of the channel, which hashes all that comes, unless that is known.
 struct Chunks {
     receiver: Receiver<io::Result<Vec<u8>>>,
     used: SyncSender<Vec<u8>>,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
     size: u64,
     chunk: Vec<u8>,
     position: usize,
 }
 
 impl Chunks {
-    fn new(receiver: Receiver<io::Result<Vec<u8>>>, used: SyncSender<Vec<u8>>) -> Self {
+    fn new(
+        receiver: Receiver<io::Result<Vec<u8>>>,
+        used: SyncSender<Vec<u8>>,
+        hasher: Option<Hasher>,
+    ) -> Self {
         Self {
             receiver,
             used,
-            hasher: Hasher::new(),
+            hasher,
             size: 0,
             chunk: Vec::new(),
             position: 0,
@@ -232,7 +243,9 @@ impl Read for Chunks {
             let used = std::mem::replace(&mut self.chunk, chunk?);
             // One that finds no room is dropped.
             let _ = self.used.try_send(used);
-            self.hasher.update(&self.chunk);
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&self.chunk);
+            }
             self.size += self.chunk.len() as u64;
             self.position = 0;
         }
