@@ -19,6 +19,7 @@ use mica_store::{Layout, Store};
 use tokio::io::AsyncReadExt;
 
 use crate::failure::{CliError, Failure};
+use crate::look::split_image;
 
 /// A place as it is written on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +46,13 @@ impl FromStr for Location {
         let Some((transport, rest)) = text.split_once(':') else {
             return Ok(Self::Registry(text.parse()?));
         };
-        let (path, name) = match rest.split_once(':') {
-            Some((path, name)) if !name.is_empty() => (path, Some(name.to_owned())),
-            Some((path, _)) => (path, None),
-            None => (rest, None),
-        };
-        let path = match transport {
-            "oci" | "oci-archive" | "docker-archive" if path.is_empty() => {
-                let message = format!("`{text}` needs a path after `{transport}:`");
-                return Err(CliError::Arguments { message }.into());
-            }
-            _ => PathBuf::from(path),
-        };
+        let (path, name) = split_image(rest);
+        let name = name.filter(|name| !name.is_empty());
+        let has_path = matches!(transport, "oci" | "oci-archive" | "docker-archive");
+        if has_path && path.as_os_str().is_empty() {
+            let message = format!("`{text}` needs a path after `{transport}:`");
+            return Err(CliError::Arguments { message }.into());
+        }
         Ok(match transport {
             "oci" => Self::Layout(path, name),
             "oci-archive" => Self::LayoutArchive(path, name),
@@ -256,7 +252,14 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Location>().unwrap(), expected, "{text}");
         }
-        for bad in ["oci:", "docker-archive:x:BAD", "docker://A", ""] {
+        // Not where the first colon is, but where the path ends.
+        let directory = tempfile::tempdir().unwrap();
+        let colons = directory.path().join("a:b");
+        std::fs::create_dir(&colons).unwrap();
+        let text = format!("oci:{}:v1", colons.display());
+        let expected = Location::Layout(colons, tag("v1"));
+        assert_eq!(text.parse::<Location>().unwrap(), expected);
+        for bad in ["oci:", "oci::v1", "docker-archive:x:BAD", "docker://A", ""] {
             assert!(bad.parse::<Location>().is_err(), "{bad}");
         }
     }

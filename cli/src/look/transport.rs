@@ -121,7 +121,7 @@ impl Location {
 }
 
 /// Splits `PATH[:IMAGE]`; a path that is there is taken whole.
-fn split_image(text: &str) -> (PathBuf, Option<String>) {
+pub(crate) fn split_image(text: &str) -> (PathBuf, Option<String>) {
     if Path::new(text).exists() {
         return (text.into(), None);
     }
