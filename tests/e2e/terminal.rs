@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mica_tests::{Machine, Outcome, Skip, mica, needs, run};
+use mica_tests::{Machine, Outcome, Registry, Skip, mica, needs, run};
 use tempfile::TempDir;
 
 /// A terminal with a command in it.
@@ -123,6 +123,27 @@ pub(crate) fn run_it() -> Outcome {
     screen.keys(&["C-c"]);
     screen.keys(&["echo still; exit 5", "Enter"]);
     screen.shows("left with 5");
+    Ok(())
+}
+
+/// A password is not shown, and is taken also from who types before he is asked.
+pub(crate) fn login() -> Outcome {
+    let registry = Registry::with_user("ada", "sesame")?;
+    let machine = Machine::new();
+    let screen = Screen::start(&machine, &format!("login {}", registry.address))?;
+    screen.shows("Username:");
+    screen.keys(&["ada", "Enter"]);
+    screen.shows("Password:");
+    screen.keys(&["sesame", "Enter"]);
+    let shown = screen.shows("left with 0");
+    assert!(
+        shown.contains("Login Succeeded") && !shown.contains("sesame"),
+        "{shown}"
+    );
+    let screen = Screen::start(&machine, &format!("login {}", registry.address))?;
+    screen.shows("Username:");
+    screen.keys(&["ada", "Enter", "sesame", "Enter"]);
+    screen.shows("left with 0");
     Ok(())
 }
 

@@ -127,8 +127,9 @@ fn ask_password(session: &Session) -> Result<String, Failure> {
     let shown = tcgetattr(&stdin)?;
     let mut hidden = shown.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
+    // Before the question is seen, as its answer may come at once.
+    tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
     session.printer.prompt("Password: ");
-    tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
     let line = read_line();
     tcsetattr(&stdin, OptionalActions::Now, &shown)?;
     session.printer.prompt("\n");
