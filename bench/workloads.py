@@ -385,10 +385,30 @@ class PushAgain(Push430):
 class Copy430(Pull430):
     name = "copy430"
     title = "a six-layer 430 MB image from one registry to another"
-    peers = ("mica", "skopeo")
+    peers = ("mica", "skopeo", "floor")
+
+    # Blob after blob through a pipe, without a look at a digest; then the manifest.
+    pipes = """
+        from=$2; to=$3; tag=$4; type=$5; shift 5
+        for digest; do
+            place=$(curl -sf -X POST -D - -o /dev/null "$to/blobs/uploads/" | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p')
+            case $place in *\\?*) place="$place&digest=$digest" ;; *) place="$place?digest=$digest" ;; esac
+            curl -sf "$from/blobs/$digest" | curl -sf -X PUT -H 'Content-Type: application/octet-stream' -T - "$place"
+        done
+        curl -sf -H "Accept: $type" "$from/manifests/$tag" |
+            curl -sf -X PUT -H "Content-Type: $type" --data-binary @- "$to/manifests/$tag"
+    """
 
     def before(self, peer, run):
         self.bench.target.empty()
+
+    def floor(self, peer):
+        host, _, name = self.reference.partition("/")
+        name, _, tag = name.partition(":")
+        manifest = self.bench.source.manifest(name, tag)
+        digests = [blob["digest"] for blob in [manifest["config"], *manifest["layers"]]]
+        ends = [f"http://{host}/v2/{name}", f"http://{self.bench.target.address}/v2/bench/six"]
+        return peer.script(self.pipes, *ends, tag, manifest["mediaType"], *digests)
 
     def steps(self, peer):
         return [("", peer.copy(self.reference, f"{self.bench.target.address}/bench/six:latest"))]
