@@ -8,6 +8,7 @@ use mica_oci::{
     BlobReader, Compression, ContractError, Descriptor, DiffId, Document, Index, Push, Reference,
     Tag, Verified,
 };
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::streams::CountedSource;
@@ -32,7 +33,11 @@ struct Pushing<'a, D> {
     reference: &'a Reference,
     progress: &'a dyn Progress,
     hold: Arc<UseLock>,
+    compressions: Semaphore,
 }
+
+/// Layers that are compressed at a time: each is compressed on all processors.
+const COMPRESSIONS: usize = 2;
 
 /// Pushes what a name of the store stands for: an image, or an index with all its images. First go
 /// layers and configurations that the destination lacks, then manifests, then the name. Returns
@@ -124,6 +129,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
             reference,
             progress,
             hold: Arc::new(blocking(move || owned.hold()).await?),
+            compressions: Semaphore::new(COMPRESSIONS),
         })
     }
 
@@ -261,6 +267,8 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         let (growing, make) = growing::compress(self.store, diff_id, told);
         let hold = Arc::clone(&self.hold);
         let making = async {
+            // The semaphore is never closed.
+            let _turn = self.compressions.acquire().await;
             let made = blocking(move || (make(), hold)).await.0?;
             let (digest, size) = (layer.digest.clone(), made.size);
             self.progress
