@@ -15,7 +15,8 @@ peers=(buildah podman crun containernetworking-plugins docker.io umoci)
 purpose=${1:-run}
 case $purpose in
 run) packages=("${run[@]}") ;;
-test) packages=("${run[@]}" "${peers[@]}" tmux git openssh-client python3-venv qemu-user-static rpm xfsprogs) ;;
+test) packages=("${run[@]}" "${peers[@]}" tmux git openssh-client python3-venv qemu-user-static rpm xfsprogs
+    chromium) ;;
 bench) packages=("${run[@]}" "${peers[@]}" time python3-venv) ;;
 *)
     sed -n '2,9p' "$0" >&2

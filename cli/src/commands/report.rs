@@ -46,10 +46,11 @@ const STYLE: &str = ":root{color-scheme:light dark;--part:#cfe0f5;--line:#5b7aa0
 @media(prefers-color-scheme:dark){:root{--part:#1d3557;--line:#7fa3cf;--text:#f4f4f4;--bar:#6ea8e6;--waste:#e67f6e}}\
 body{font:1rem/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;vertical-align:top}\
-td.n{text-align:right;white-space:nowrap}code,pre{font-family:ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}\
-svg{width:100%;height:auto}svg rect{fill:var(--part);stroke:var(--line)}svg text{fill:var(--text);font:11px system-ui,sans-serif}\
-.track{background:#8884;height:.8rem;min-width:8rem}.bar{background:var(--bar);height:100%;float:left}.bar.w{background:var(--waste)}\
-@media print{body{max-width:none;margin:0}h2{break-after:avoid}tr,svg{break-inside:avoid}.track,.bar{print-color-adjust:exact}}";
+.n{text-align:right;white-space:nowrap}td.t{white-space:nowrap}td.c{min-width:12rem}section{overflow-x:auto}code,pre{font-family:ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}\
+svg{width:100%;min-width:40rem;height:auto}svg rect{fill:var(--part);stroke:var(--line)}svg text{fill:var(--text);font:11px system-ui,sans-serif}\
+.track{background:#8884;height:.8rem;min-width:8rem}.bar{background:var(--bar);height:100%;float:left;min-width:2px}.bar.w{background:var(--waste)}\
+@media print{body{font-size:9pt;max-width:none;margin:0}section{overflow:visible}td.c,svg{min-width:0}details::details-content{content-visibility:visible;block-size:auto}\
+h2{break-after:avoid}tr,svg{break-inside:avoid}.track,.bar{print-color-adjust:exact}}";
 
 /// Runs the command.
 pub(crate) fn run(args: &ReportArgs, session: &Session) -> Outcome {
@@ -110,8 +111,13 @@ impl Page<'_> {
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
              <title>{name}</title><style>{STYLE}</style></head><body><main>\n<h1>{name}</h1>\n\
-             <p>{} layers, {} of files. Efficiency {:.2} %, {} wasted.</p>\n",
+             <p>{} {}, {} of files. Efficiency {:.2} %, {} wasted.</p>\n",
             self.image.layers.len(),
+            if self.image.layers.len() == 1 {
+                "layer"
+            } else {
+                "layers"
+            },
             printer::size(efficiency.size),
             efficiency.score * 100.0,
             printer::size(efficiency.wasted),
@@ -135,25 +141,25 @@ impl Page<'_> {
                 width,
                 height,
             } = part;
+            let (whole, bottom) = (name, y + height);
             let (name, size) = (escape(name), printer::size(*size));
             let _ = write!(
                 out,
                 "<g><title>{name}: {size}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
             );
-            // A name that does not fit is in the title and the table.
-            if width > 7.0 * name.chars().count() as f64 && height > 30.0 {
-                let (x, y) = (x + 4.0, y + 14.0);
-                let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>");
-                let _ = write!(
-                    out,
-                    "<text x=\"{x:.1}\" y=\"{:.1}\">{size}</text>",
-                    y + 13.0
-                );
+            let room = letters(width);
+            let figure = (room >= size.chars().count()).then(|| size.clone());
+            let lines = [label(whole, room), figure];
+            for (line, y) in lines.iter().flatten().zip([y + 14.0, y + 27.0]) {
+                if y + 3.0 < bottom {
+                    let (x, line) = (x + 4.0, escape(line));
+                    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\">{line}</text>");
+                }
             }
             *out += "</g>\n";
         }
         *out += "</svg>\n<details><summary>The figures</summary><table><thead><tr><th scope=\"col\">Directory</th>\
-                 <th scope=\"col\">Size</th></tr></thead><tbody>\n";
+                 <th scope=\"col\" class=\"n\">Size</th></tr></thead><tbody>\n";
         for (name, size) in &parts {
             let (name, size) = (escape(name), printer::size(*size));
             let _ = writeln!(
@@ -174,9 +180,9 @@ impl Page<'_> {
             .unwrap_or(0)
             .max(1);
         *out += "<section aria-labelledby=\"layers\"><h2 id=\"layers\">Layers</h2>\n<table><thead><tr>\
-                 <th scope=\"col\">Layer</th><th scope=\"col\">Made</th><th scope=\"col\">Instruction</th>\
-                 <th scope=\"col\">Files</th><th scope=\"col\">Size</th><th scope=\"col\">Waste</th>\
-                 <th scope=\"col\"></th></tr></thead><tbody>\n";
+                 <th scope=\"col\" class=\"n\">Layer</th><th scope=\"col\">Made</th><th scope=\"col\">Instruction</th>\
+                 <th scope=\"col\" class=\"n\">Files</th><th scope=\"col\" class=\"n\">Size</th>\
+                 <th scope=\"col\" class=\"n\">Waste</th><td></td></tr></thead><tbody>\n";
         let layers = self.image.layers.iter().zip(&self.summaries).enumerate();
         for (number, (layer, summary)) in layers {
             let Summary {
@@ -192,6 +198,9 @@ impl Page<'_> {
             let percent = |bytes: u64| u128::from(bytes) * 1000 / u128::from(largest);
             let bar = |class: &str, bytes: u64| {
                 let tenths = percent(bytes);
+                if bytes == 0 {
+                    return String::new();
+                }
                 format!(
                     "<div class=\"{class}\" style=\"width:{}.{}%\"></div>",
                     tenths / 10,
@@ -200,8 +209,8 @@ impl Page<'_> {
             };
             let _ = writeln!(
                 out,
-                "<tr><td class=\"n\">{number}</td><td>{}</td><td><code>{}</code></td>\
-                 <td class=\"n\">+{added} ~{changed} −{removed}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                "<tr><td class=\"n\">{number}</td><td class=\"t\">{}</td>\
+                 <td class=\"c\"><code>{}</code></td><td class=\"n\">+{added} ~{changed} −{removed}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
                  <td><div class=\"track\" aria-hidden=\"true\">{}{}</div></td></tr>",
                 made.unwrap_or_default(),
                 escape(&layer.instruction),
@@ -220,7 +229,7 @@ impl Page<'_> {
             *out += "<p>Nothing was found.</p></section>\n";
             return;
         }
-        *out += "<table><thead><tr><th scope=\"col\">Bytes</th><th scope=\"col\">Layer</th><th scope=\"col\">What</th>\
+        *out += "<table><thead><tr><th scope=\"col\" class=\"n\">Bytes</th><th scope=\"col\" class=\"n\">Layer</th><th scope=\"col\">What</th>\
                  <th scope=\"col\">Files</th></tr></thead><tbody>\n";
         for finding in &self.findings {
             let files = finding.files.iter().take(5);
@@ -242,6 +251,32 @@ impl Page<'_> {
             );
         }
         *out += "</tbody></table></section>\n";
+    }
+}
+
+/// Returns how many letters of the map's text fit a width.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is cut to what fits"
+)]
+fn letters(width: f64) -> usize {
+    const LETTER: f64 = 7.0;
+    const MARGINS: f64 = 8.0;
+    ((width - MARGINS) / LETTER).max(0.0) as usize
+}
+
+/// Returns a name, or its end where no more fits; the title and the table have all of it.
+fn label(name: &str, room: usize) -> Option<String> {
+    const LEAST: usize = 4;
+    let count = name.chars().count();
+    match room {
+        _ if room >= count => Some(name.to_owned()),
+        LEAST.. => Some(format!(
+            "…{}",
+            name.chars().skip(count - room + 2).collect::<String>()
+        )),
+        _ => None,
     }
 }
 
@@ -268,4 +303,26 @@ fn directories(tree: &Tree<'_>) -> Vec<(String, u64)> {
         parts.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_to_the_map() {
+        let check = |name: &str, width: f64, expected: Option<&str>| {
+            assert_eq!(
+                label(name, letters(width)).as_deref(),
+                expected,
+                "{name} in {width}"
+            );
+        };
+        check("/usr/lib", 64.0, Some("/usr/lib"));
+        check("/usr/lib", 63.0, Some("…r/lib"));
+        check("/usr/lib", 36.0, Some("…ib"));
+        check("/usr/lib", 35.0, None);
+        check("/é", 22.0, Some("/é"));
+        check("/a", 2.0, None);
+    }
 }
