@@ -64,9 +64,13 @@ pub(crate) fn between_all_places() -> Outcome {
         "store:again:v1",
     ]);
     assert_eq!(machine.ok(["run", "--rm", "again:v1"]), "copied");
-    machine
-        .mica(["copy", &format!("oci:{}:none", path("layout")), "store:x"])
-        .fails(1, &["none"]);
+    for place in ["layout:none", "missing"] {
+        let from = format!("oci:{}", path(place));
+        for to in ["store:x", &target] {
+            let said = machine.mica(["copy", &from, to]);
+            said.fails(1, &[&format!("cannot resolve {from}")]);
+        }
+    }
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use mica_oci::{Descriptor, Platform, Reference, Tag};
 use mica_registry_client::{Actions, Registry};
-use mica_store::{ArchiveFormat, ImageSet, Layout, Named, Progress, Selection, Store};
+use mica_store::{
+    ArchiveFormat, ImageSet, Layout, Named, Progress, Selection, Store, TransferError,
+};
 use tempfile::TempDir;
 
 use super::save::save_to;
@@ -71,6 +73,7 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         (args.source.parse()?, args.destination.parse()?);
     let copy = Copying {
         session,
+        from: &args.source,
         client: session.insecure_registry(&args.insecure_hosts(&source, &destination))?,
         selection: match (args.all, platform) {
             (false, Some(platform)) => Selection::Platform(platform),
@@ -119,6 +122,8 @@ impl CopyArgs {
 /// One copy.
 struct Copying<'a> {
     session: &'a Session,
+    /// The source as it was named.
+    from: &'a str,
     client: Registry,
     selection: Selection,
     wants_all: bool,
@@ -315,8 +320,8 @@ impl Copying<'_> {
             }
             Source::Graph(from, _) => {
                 let pulled = mica_store::pull(store, from, reference, platform, &self.progress);
-                let image = self.session.block_on(pulled)??;
-                Ok(image.target)
+                let pulled = self.session.block_on(pulled)?;
+                Ok(pulled.map_err(|error| self.named(error))?.target)
             }
             Source::Stored {
                 store: from,
@@ -338,10 +343,22 @@ impl Copying<'_> {
         to: &Place,
         reference: &Reference,
     ) -> Result<Descriptor, Failure> {
-        let target = mica_store::select(from, name, &self.selection).await?;
+        let target = mica_store::select(from, name, &self.selection).await;
+        let target = target.map_err(|error| self.named(error))?;
         self.graph(from, to, &target).await?;
         self.tag(to, &target, reference).await?;
         Ok(target)
+    }
+
+    /// Says what the source is called: a layout goes under the destination's name.
+    fn named(&self, error: TransferError) -> TransferError {
+        match error {
+            TransferError::Resolve { source, .. } => TransferError::Resolve {
+                reference: self.from.to_owned(),
+                source,
+            },
+            error => error,
+        }
     }
 
     /// Copies a graph, and what is about it where that is wanted.
@@ -375,7 +392,7 @@ impl Copying<'_> {
         }
         let tagged = to.tag(target, reference).await;
         tagged.map_err(|source| {
-            mica_store::TransferError::Tag {
+            TransferError::Tag {
                 digest: target.digest.clone(),
                 reference: reference.to_string(),
                 source,
