@@ -99,6 +99,12 @@ pub(crate) fn login_push_pull() -> Outcome {
             .ok()
             .contains("Image is up to date")
     );
+    // By digest it is the same, and has no tag to be shown.
+    let by_digest = other.ok(["inspect", "-f", "{{index .RepoDigests 0}}", &name]);
+    let again = other.mica(["pull", &by_digest]);
+    assert!(again.ok().contains("Image is up to date"), "{again}");
+    let pushed = other.mica(["push", &by_digest]);
+    assert!(pushed.ok().contains("\nsha256:"), "{pushed}");
     other.ok(["logout", &registry.address]);
     other
         .mica(["pull", &format!("{}/team/app:v2", registry.address)])

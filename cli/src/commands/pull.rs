@@ -122,7 +122,11 @@ pub(super) fn pull(
     let repository = session.registry()?.repository(reference, Actions::Pull);
     let host = Platform::host();
     let progress = TransferProgress::new(printer, Direction::Pull, verbosity);
-    let former = store.resolve_tag(reference)?;
+    let known = || match reference.digest() {
+        Some(_) => Ok(store.find(&reference.to_string()).ok().map(|it| it.target)),
+        None => store.resolve_tag(reference),
+    };
+    let former = known()?;
     if verbosity == Verbosity::Normal {
         let version = reference.tag().map(str::to_owned);
         let version = version.or_else(|| reference.digest().map(ToString::to_string));
@@ -133,7 +137,7 @@ pub(super) fn pull(
     let pulled = mica_store::pull(store, &repository, reference, platform, &progress);
     let image = session.block_on(pulled)??;
     if verbosity == Verbosity::Normal {
-        let is_known = former.is_some() && former == store.resolve_tag(reference)?;
+        let is_known = former.is_some() && former == known()?;
         let news = if is_known {
             "Image is up to date"
         } else {

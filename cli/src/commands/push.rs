@@ -195,7 +195,8 @@ impl Push<'_> {
             let message = format!("{reference} left the store as {}", pushed.digest);
             return Err(CliError::Arguments { message }.into());
         }
-        let tag = reference.tag().unwrap_or_default();
+        let tag = reference.tag().map(str::to_owned);
+        let tag = tag.unwrap_or_else(|| pushed.digest.to_string());
         printer.line(match self.verbosity {
             Verbosity::Quiet => reference.to_string(),
             Verbosity::Normal => format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size),
