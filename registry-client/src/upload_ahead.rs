@@ -64,7 +64,9 @@ impl<'a, 'j> Ahead<'a, 'j> {
                 budget.moved(self.piece);
                 continue;
             };
-            if !error.is_retryable() || !budget.wait(None).await {
+            // A token may run out during a long upload; the next request gets a new one.
+            let again = error.is_retryable() || error.status() == Some(401);
+            if !again || !budget.wait(None).await {
                 self.cancel().await;
                 self.piece = u64::MAX;
                 continue;

@@ -140,6 +140,26 @@ async fn a_cut_piece_goes_on_where_the_registry_says() {
 }
 
 #[tokio::test]
+async fn a_refusal_on_the_way_is_asked_again() {
+    let second = format!("{PIECE}-");
+    let (pushed, fake, content) = push(4, move |request| match request.method.as_str() {
+        "PATCH" if request.header("content-range").starts_with(&second) => {
+            (request.earlier == 0).then(|| Reply::new(401))
+        }
+        "GET" => Some(
+            Reply::new(204)
+                .header("Location", request.path.clone())
+                .header("Range", format!("0-{}", PIECE - 1)),
+        ),
+        _ => None,
+    })
+    .await;
+    assert_eq!(pushed.unwrap(), layer(&content));
+    let begun = methods(&fake).iter().filter(|it| *it == "POST").count();
+    assert_eq!(begun, 1, "{:?}", fake.lines());
+}
+
+#[tokio::test]
 async fn a_registry_without_pieces_gets_all_at_the_end() {
     let (pushed, fake, content) = push(1, |request| {
         (request.method == "PATCH").then(|| Reply::new(405))
