@@ -196,7 +196,7 @@ pub(crate) fn two_images_differ() -> Outcome {
         machine.ok(["diff", "--exit-code", "one", "one"]),
         "one and one are the same"
     );
-    machine.ok(["diff", "--exit-code", "one@0", "busybox@0"]);
+    layers_differ(&machine);
     machine.ok(["run", "--name", "changed", "one", "sh", "-c", "echo y > /y"]);
     assert_eq!(machine.ok(["diff", "changed"]), "A /y");
     let with_container = machine.ok(["diff", "one", "container:changed"]);
@@ -205,6 +205,15 @@ pub(crate) fn two_images_differ() -> Outcome {
         .mica(["diff", "--exit-code", "changed"])
         .fails(1, &["give a second one"]);
     Ok(())
+}
+
+/// Two layers of images, and what each has where it is stored.
+fn layers_differ(machine: &Machine) {
+    machine.ok(["diff", "--exit-code", "one@0", "busybox@0"]);
+    let report = json(&machine.ok(["diff", "--format", "json", "one@0", "one@1"]));
+    let stored = machine.ok(["layers", "--format", "{{.compressed}}", "one"]);
+    let sides = ["before", "after"].map(|side| report[side]["compressed"].clone());
+    assert!(stored.lines().take(2).map(json).eq(sides), "{report:#}");
 }
 
 /// Files of all kinds, for others to differ from.

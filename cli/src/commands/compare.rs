@@ -110,8 +110,12 @@ fn compare(
         false => Vec::new(),
     };
     let stored = |looked: &Looked| {
-        let layers = looked.image.layers.iter();
-        layers.map(|layer| layer.stored_size).sum::<Option<u64>>()
+        let layers = match looked.layer {
+            Some(layer) => &looked.image.layers[layer..=layer],
+            None => &looked.image.layers,
+        };
+        let sizes = layers.iter().map(|layer| layer.stored_size);
+        sizes.sum::<Option<u64>>()
     };
     let of_images = whole && sides.iter().all(|side| side.image.config.is_some());
     Ok(Comparison {
