@@ -99,6 +99,12 @@ fn of_registry(error: &RegistryError) -> Option<String> {
                 registry_of(error)
             ));
         }
+        Hint::ClientCertificate => {
+            return Some(format!(
+                "put your certificate and its key into /etc/docker/certs.d/{}/ as client.cert and client.key",
+                registry_of(error)
+            ));
+        }
         Hint::PlainHttp => {
             return Some(format!(
                 "if {} speaks plain HTTP, name it in `insecure-registries` of mica's config.json or docker's daemon.json; \

@@ -129,6 +129,8 @@ pub enum ConnectFailure {
     UnknownAuthority,
     /// The certificate is wrong in another way: expired, or for another name.
     BadCertificate,
+    /// The registry wants a client certificate, and got none or not one of those it wants.
+    ClientCertificate,
     /// The registry does not speak TLS.
     PlainHttp,
     /// Nothing was heard for too long.
@@ -149,7 +151,7 @@ impl ConnectFailure {
     }
 
     fn of_cause(cause: &(dyn Error + 'static)) -> Option<Self> {
-        use rustls::{CertificateError, InvalidMessage};
+        use rustls::{AlertDescription as Alert, CertificateError, InvalidMessage};
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             return match error {
                 // A server's certificate that may sign others, and is not among those we trust.
@@ -157,6 +159,9 @@ impl ConnectFailure {
                     CertificateError::UnknownIssuer | CertificateError::Other(_),
                 ) => Some(Self::UnknownAuthority),
                 rustls::Error::InvalidCertificate(_) => Some(Self::BadCertificate),
+                rustls::Error::AlertReceived(
+                    Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA,
+                ) => Some(Self::ClientCertificate),
                 rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                     Some(Self::PlainHttp)
                 }
@@ -186,6 +191,7 @@ impl ConnectFailure {
             Self::NoSuchHost => "no such host",
             Self::UnknownAuthority => "x509: certificate signed by unknown authority",
             Self::BadCertificate => "x509: certificate is not valid",
+            Self::ClientCertificate => "the server wants a client certificate",
             Self::PlainHttp => "server gave HTTP response to HTTPS client",
             Self::TimedOut => "timed out",
             Self::Broken => "connection broken",
@@ -390,6 +396,8 @@ pub enum Hint {
     Login,
     /// Trust the registry's certificate authority.
     Certificate,
+    /// Show the registry a certificate of one's own.
+    ClientCertificate,
     /// Allow plain HTTP for this registry.
     PlainHttp,
     /// Check the name of the host, repository or tag.
@@ -427,6 +435,7 @@ impl RegistryError {
             },
             Self::Connect { failure, .. } => Some(match failure {
                 ConnectFailure::NoSuchHost => Hint::Name,
+                ConnectFailure::ClientCertificate => Hint::ClientCertificate,
                 ConnectFailure::PlainHttp => Hint::PlainHttp,
                 ConnectFailure::UnknownAuthority | ConnectFailure::BadCertificate => {
                     Hint::Certificate

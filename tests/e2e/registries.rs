@@ -1,9 +1,10 @@
 //! Configuration files of docker, podman and containerd, and what comes of them.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
-use mica_tests::{Finished, Machine, Outcome, Page, Registry, WebServer, run};
+use mica_tests::{Finished, Machine, Outcome, Page, Registry, WebServer, needs, repository, run};
 use serde_json::Value;
 
 /// Puts a file below the machine's own `/etc`.
@@ -98,6 +99,53 @@ pub(crate) fn blocked_and_wrong_files() -> Outcome {
         configure(&machine, "containers/registries.conf", text);
         mica(&machine, &["pull", &name]).fails(1, &[word]);
     }
+    Ok(())
+}
+
+/// A server of `scripts/`; ends when dropped.
+struct CertificateServer(Child);
+
+impl Drop for CertificateServer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Who has the certificate that a registry wants is let in; how few pulls are left is told.
+pub(crate) fn client_certificates() -> Outcome {
+    needs(&["python3", "openssl"])?;
+    let machine = Machine::new();
+    let made = machine.path("made");
+    fs::create_dir(&made).expect("it is ours");
+    let script = repository().join("scripts/client-certificate-server.py");
+    let mut command = Command::new(script);
+    command
+        .arg(&made)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut server = CertificateServer(command.spawn().expect("the script is there"));
+    let out = server.0.stdout.take().expect("standard output is a pipe");
+    let mut address = String::new();
+    let read = BufReader::new(out).read_line(&mut address);
+    read.expect("a pipe can be read");
+    let name = format!("{}/app", address.trim());
+    let known = machine.path(&format!("etc/docker/certs.d/{}", address.trim()));
+    fs::create_dir_all(&known).expect("it is ours");
+    let put = |from: &str, to: &str| {
+        fs::copy(made.join(from), known.join(to)).expect("it is ours");
+    };
+    put("server.crt", "ca.crt");
+    mica(&machine, &["tags", &name]).fails(1, &["wants a client certificate", "client.key"]);
+    put("client.cert", "client.cert");
+    put("client.key", "client.key");
+    let shown = mica(&machine, &["tags", &name]);
+    assert_eq!(shown.ok(), "v1");
+    assert!(
+        shown.stderr.contains("3 more of 100 pulls in 6 h"),
+        "{shown}"
+    );
     Ok(())
 }
 
