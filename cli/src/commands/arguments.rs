@@ -85,12 +85,17 @@ fn like_docker(command: Command, switches_take_values: bool) -> Command {
 
 /// Puts what clap says into docker's words.
 fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
-    let (_, path) = named_command(arguments);
+    let (named, path) = named_command(arguments);
+    let dash = one_dash(&named, arguments);
     let (flag, command) = (
         texts(error, ContextKind::InvalidArg),
         texts(error, ContextKind::InvalidSubcommand),
     );
     let (cli_error, exit, given) = match (error.kind(), flag.as_slice(), command.as_slice()) {
+        (ErrorKind::UnknownArgument, _, _) if dash.is_some() => {
+            let flag = format!("-{}", dash.unwrap_or_default());
+            (CliError::UnknownFlag { flag }, Exit::Engine, "")
+        }
         (ErrorKind::UnknownArgument, [flag], _) if flag.starts_with('-') => {
             let error = CliError::UnknownFlag { flag: flag.clone() };
             (error, Exit::Engine, flag.as_str())
@@ -117,12 +122,26 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
         }
     };
     let help = format!("see '{path} --help'");
-    Failure::from(cli_error)
-        .with_exit(exit)
-        .or_hint(|| match nearest(error, given) {
+    Failure::from(cli_error).with_exit(exit).or_hint(|| {
+        match dash
+            .map(|name| format!("--{name}"))
+            .or_else(|| nearest(error, given))
+        {
             Some(near) => Some(format!("did you mean `{near}`? {help}")),
             None => Some(help),
-        })
+        }
+    })
+}
+
+/// Finds a flag with one dash that the command has with two: `-name`, as `find` has it.
+fn one_dash<'a>(command: &Command, arguments: &'a [OsString]) -> Option<&'a str> {
+    let words = arguments.iter().filter_map(|argument| argument.to_str());
+    let names = words.filter_map(|word| word.strip_prefix('-')?.split('=').next());
+    let long = |name: &&str| {
+        let mut flags = command.get_arguments();
+        name.len() > 1 && flags.any(|flag| flag.get_long() == Some(name))
+    };
+    names.into_iter().find(long)
 }
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
@@ -263,6 +282,10 @@ mod tests {
                 "did you mean `--name`",
                 "mica run --help",
             ],
+        );
+        check(
+            "mica find i -name x",
+            &["125 unknown flag: -name", "did you mean `--name`"],
         );
         check(
             "mica images --foo",
