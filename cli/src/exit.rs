@@ -7,6 +7,8 @@ pub(crate) enum Exit {
     Success,
     /// Something failed.
     Failure,
+    /// Two things could not be compared; 1 says that they differ: diff(1).
+    NotCompared,
     /// A flag is wrong, or a container could not be made: docker's own code.
     Engine,
     /// The container's command cannot be invoked.
@@ -25,6 +27,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Failure => 1,
+            Self::NotCompared => 2,
             Self::Engine => 125,
             Self::CannotInvoke => 126,
             Self::NotFound => 127,

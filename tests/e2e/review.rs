@@ -311,7 +311,7 @@ pub(crate) fn directories_differ() -> Outcome {
     // Configuration and history are those of images alone.
     assert!(!text.contains("History"), "{text}");
     let missing = machine.mica(["diff", "--exit-code", "t", "dir:/nowhere"]);
-    missing.fails(1, &["cannot open /nowhere"]);
+    missing.fails(2, &["cannot open /nowhere"]);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct DiffArgs {
     /// How to show two images' differences
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
-    /// End with 1 when they differ
+    /// End with 1 when they differ, with 2 when that cannot be told
     #[arg(long)]
     pub(super) exit_code: bool,
     /// Show what of these text files differs, line by line; without a path of all
@@ -65,7 +65,11 @@ impl DiffArgs {
 /// Runs the command.
 pub(crate) fn run(args: &DiffArgs, session: &Session) -> Outcome {
     if let Some(second) = &args.second {
-        return compare::run(args, &args.first, second, session);
+        let compared = compare::run(args, &args.first, second, session);
+        return compared.map_err(|failure| match args.exit_code {
+            true => failure.with_exit(Exit::NotCompared),
+            false => failure,
+        });
     }
     if args.format != Format::Text || args.exit_code || args.text.is_some() {
         let message = "these flags compare two images: give a second one".into();
