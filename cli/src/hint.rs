@@ -114,6 +114,9 @@ fn of_registry(error: &RegistryError) -> Option<String> {
         }
         Hint::Name if is_connect(error) => "check the registry's host name",
         Hint::Name => "check the name and the tag; a private repository needs `mica login`",
+        Hint::Proxy => {
+            "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and user and password in their URLs"
+        }
         Hint::Unreachable => "check that the registry runs and that its address and port are right",
     };
     Some(text.to_owned())

@@ -7,7 +7,7 @@ use mica_oci::Digest;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::retry;
+use crate::{ConnectFailure, retry};
 
 /// Which request an error is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,112 +115,6 @@ impl fmt::Display for RegistryReply {
             }
         }
         Ok(())
-    }
-}
-
-/// Why no answer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// Nobody listens there.
-    Refused,
-    /// The name has no address.
-    NoSuchHost,
-    /// The certificate is signed by nobody we trust.
-    UnknownAuthority,
-    /// The certificate is wrong in another way: expired, or for another name.
-    BadCertificate,
-    /// The registry wants a client certificate, and got none or not one of those it wants.
-    ClientCertificate,
-    /// The registry does not speak TLS.
-    PlainHttp,
-    /// Nothing was heard for too long.
-    TimedOut,
-    /// The connection broke off, or the answer was no HTTP.
-    Broken,
-}
-
-impl ConnectFailure {
-    /// Classifies a transport's error by its causes.
-    pub(crate) fn of(error: &reqwest::Error) -> Self {
-        let mut causes = Causes(Some(error)).map(Self::of_cause);
-        match causes.find_map(|failure| failure) {
-            Some(failure) => failure,
-            None if error.is_timeout() => Self::TimedOut,
-            None => Self::Broken,
-        }
-    }
-
-    fn of_cause(cause: &(dyn Error + 'static)) -> Option<Self> {
-        use rustls::{AlertDescription as Alert, CertificateError, InvalidMessage};
-        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-            return match error {
-                // A server's certificate that may sign others, and is not among those we trust.
-                rustls::Error::InvalidCertificate(
-                    CertificateError::UnknownIssuer | CertificateError::Other(_),
-                ) => Some(Self::UnknownAuthority),
-                rustls::Error::InvalidCertificate(_) => Some(Self::BadCertificate),
-                rustls::Error::AlertReceived(
-                    Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA,
-                ) => Some(Self::ClientCertificate),
-                rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                    Some(Self::PlainHttp)
-                }
-                _ => None,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            return match error.kind() {
-                io::ErrorKind::ConnectionRefused => Some(Self::Refused),
-                io::ErrorKind::TimedOut => Some(Self::TimedOut),
-                _ => None,
-            };
-        }
-        // The resolver's errors are private to the HTTP client; this is all it shows of them.
-        let resolving = cause.to_string().starts_with("dns error");
-        resolving.then_some(Self::NoSuchHost)
-    }
-
-    /// Tells whether another try may end otherwise, given that the host has answered before.
-    pub(crate) fn is_passing(self) -> bool {
-        matches!(self, Self::Refused | Self::TimedOut | Self::Broken)
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Refused => "connection refused",
-            Self::NoSuchHost => "no such host",
-            Self::UnknownAuthority => "x509: certificate signed by unknown authority",
-            Self::BadCertificate => "x509: certificate is not valid",
-            Self::ClientCertificate => "the server wants a client certificate",
-            Self::PlainHttp => "server gave HTTP response to HTTPS client",
-            Self::TimedOut => "timed out",
-            Self::Broken => "connection broken",
-        }
-    }
-}
-
-impl fmt::Display for ConnectFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
-    }
-}
-
-/// An error and its causes, also those that an [`io::Error`] wraps.
-struct Causes<'a>(Option<&'a (dyn Error + 'static)>);
-
-impl<'a> Iterator for Causes<'a> {
-    type Item = &'a (dyn Error + 'static);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let current = self.0?;
-        let wrapped = current
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        self.0 = match wrapped {
-            Some(inner) => Some(inner),
-            None => current.source(),
-        };
-        Some(current)
     }
 }
 
@@ -402,6 +296,8 @@ pub enum Hint {
     PlainHttp,
     /// Check the name of the host, repository or tag.
     Name,
+    /// Check the proxy's address, user and password.
+    Proxy,
     /// Check that the registry runs and can be reached.
     Unreachable,
 }
@@ -430,6 +326,7 @@ impl RegistryError {
         match self {
             Self::Status { status, .. } => match status.as_u16() {
                 401 | 403 => Some(Hint::Login),
+                407 => Some(Hint::Proxy),
                 404 => Some(Hint::Name),
                 _ => None,
             },
@@ -437,6 +334,7 @@ impl RegistryError {
                 ConnectFailure::NoSuchHost => Hint::Name,
                 ConnectFailure::ClientCertificate => Hint::ClientCertificate,
                 ConnectFailure::PlainHttp => Hint::PlainHttp,
+                ConnectFailure::Proxy => Hint::Proxy,
                 ConnectFailure::UnknownAuthority | ConnectFailure::BadCertificate => {
                     Hint::Certificate
                 }

@@ -17,6 +17,7 @@
 mod authorizer;
 mod challenge;
 mod config;
+mod connect_failure;
 mod credentials;
 mod download;
 mod endpoint;
@@ -45,8 +46,9 @@ pub use config::{
     Actions, HostSource, HostTls, Identity, Mirror, MirrorError, MirrorScheme, PlainHttp, Proxies,
     PullFrom, RateLimitObserver, RegistryConfig, TlsRoots, Verification,
 };
+pub use connect_failure::ConnectFailure;
 pub use credentials::{CredentialSource, Credentials, Secret};
-pub use error::{ConnectFailure, Hint, ProtocolFault, RegistryError, RegistryReply, RequestName};
+pub use error::{Hint, ProtocolFault, RegistryError, RegistryReply, RequestName};
 pub use file::{FileAnswer, FileMethod, FileRequest};
 pub use login::{Authentication, LoginOutcome};
 pub use object::ObjectRequest;

@@ -27,6 +27,7 @@ mod outputs;
 mod plain_users;
 mod platforms;
 mod progress;
+mod proxies;
 mod quickstart;
 mod registries;
 mod registry;
@@ -97,6 +98,7 @@ const TESTS: &[Test] = tests! {
     copy: between_all_places, lists_of_platforms, tags_and_sync, artifacts_and_referrers,
         skopeo_agrees, insecure_registries,
         attestations_travel;
+    proxies: reach_registries;
     bad_days: pushes, pulls, every_fault_once, every_refusal_once, lies_are_refused, corrupt_content,
         refusals_are_explained, one_download_for_all;
     archives: save_and_load, docker_loads, podman_loads;

@@ -5,6 +5,7 @@
 
 mod command;
 mod docker;
+mod forward;
 mod git;
 mod host;
 mod machine;
@@ -21,6 +22,7 @@ mod web;
 
 pub use command::{Finished, run, run_with_input};
 pub use docker::DockerDaemon;
+pub use forward::ForwardProxy;
 pub use git::GitServer;
 pub use host::{host_leftovers, settles_to};
 pub use machine::{Machine, mica, repository};

@@ -288,9 +288,13 @@ pub(crate) fn proxies(environment: Environment, registries: &Registries) -> Prox
         variable.or_else(|| registries.proxies.get(name).cloned())
     };
     let daemons = || registries.proxies.get("http").cloned();
+    // As Go's programs do: HTTP_PROXY can be set by a remote client of a CGI program.
+    let is_cgi = environment.variable("REQUEST_METHOD").is_some();
     Proxies {
-        // The upper case variable can be set by a remote client of a CGI program.
-        http: environment.variable("http_proxy").or_else(daemons),
+        http: match is_cgi {
+            true => environment.variable("http_proxy").or_else(daemons),
+            false => proxy("HTTP_PROXY", "http"),
+        },
         https: proxy("HTTPS_PROXY", "https"),
         no_proxy: proxy("NO_PROXY", "no"),
     }
