@@ -117,6 +117,16 @@ pub(crate) fn users_and_tls() -> Outcome {
     let hashed = run(Command::new("htpasswd").args(["-Bbn", "ada", "open sesame"]));
     std::fs::write(&users, hashed.ok()).expect("the directory is ours");
     let serving = Serving::with_tls(&machine, &["--htpasswd", &users])?;
+    let asked = format!("https://{}/v2/", serving.address);
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-sk",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_version} %{http_code}",
+    ]);
+    assert_eq!(run(curl.arg(&asked)).ok(), "2 401");
     let name = format!("{}/busybox", serving.address);
     let other = Machine::new();
     other
