@@ -261,14 +261,6 @@ impl Store {
         }
     }
 
-    /// As [`whole_set`](Self::whole_set), of images alone: an index that lists artifacts is no such set.
-    pub fn outgoing_set(&self, target: &Descriptor) -> Result<ImageSet, StoreError> {
-        match self.whole_set(target)? {
-            set if set.artifacts.is_empty() => Ok(set),
-            _ => Ok(ImageSet::single(self.image(target, None)?)),
-        }
-    }
-
     /// Compresses a layer, or changes its compression where that is wanted.
     fn converted(
         &self,

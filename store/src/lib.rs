@@ -79,8 +79,7 @@ pub use store::{Store, StoreOptions, Transfers, UseLock};
 pub use sys::{Attribute, Facts, Time, is_whiteout_mark};
 pub use transfer::{
     Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,
-    fetch_document, join_platforms, publish, pull, push, push_layer, push_set, push_with_artifacts,
-    select,
+    fetch_document, join_platforms, publish, pull, push, push_layer, push_set, select,
 };
 pub use tree::concatenate_trees;
 pub use usage::{CacheUsage, ImageUsage, Usage};

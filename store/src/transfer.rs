@@ -20,7 +20,7 @@ use crate::growth::Growth;
 use crate::{Image, Store, StoreError};
 
 pub use contracts::fetch_document;
-pub use graph::{Selection, copy_graph, push_with_artifacts, select};
+pub use graph::{Selection, copy_graph, select};
 pub use join::join_platforms;
 pub use pull::pull;
 pub use push::{publish, push, push_layer, push_set};

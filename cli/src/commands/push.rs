@@ -186,8 +186,7 @@ impl Push<'_> {
         let printer = self.session.printer;
         let progress = TransferProgress::new(printer, Direction::Push, self.verbosity);
         let store = self.store;
-        let pushed =
-            mica_store::push_with_artifacts(store, target, &repository, reference, &progress);
+        let pushed = mica_store::push(store, target, &repository, reference, &progress);
         let pushed = pushed.await?;
         if let Some(digest) = reference.digest()
             && *digest != pushed.digest

@@ -3,15 +3,14 @@
 use std::num::NonZeroUsize;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use mica_oci::{Descriptor, Document, Fetch, Index, Platform, Push, Reference, Resolve, Tag};
+use mica_oci::{Descriptor, Document, Fetch, Index, Platform, Push, Reference, Resolve};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::contracts::fetch_bytes;
 use super::streams::CountedSource;
-use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
+use super::{Outcome, Progress, TransferError, TransferEvent};
 use crate::images::choose;
-use crate::{Image, Store};
 
 /// Indexes in indexes: deeper than any real one, and an end for one that goes in a circle.
 const DEEPEST: usize = 8;
@@ -78,39 +77,6 @@ pub async fn copy_graph<S: Fetch, D: Push>(
         progress,
     };
     copy.node(target.clone(), DEEPEST).await
-}
-
-/// Pushes what a name of the store stands for: as [`push`](super::push()), or as it is where it is an
-/// index that lists artifacts as well, all of them here. Attestations name their images by digest.
-pub async fn push_with_artifacts<D: Push + Tag>(
-    store: &Store,
-    target: &Descriptor,
-    destination: &D,
-    reference: &Reference,
-    progress: &dyn Progress,
-) -> Result<Descriptor, TransferError> {
-    let (owned, wanted) = (store.clone(), target.clone());
-    let set = blocking(move || owned.whole_set(&wanted)).await?;
-    if set.artifacts.is_empty() {
-        return super::push(store, target, destination, reference, progress).await;
-    }
-    let at_once = store.transfers().uploads;
-    copy_graph(store, destination, target, at_once, progress).await?;
-    if reference.tag().is_some() {
-        let tagged = destination.tag(target, reference).await;
-        tagged.map_err(|source| TransferError::Tag {
-            digest: target.digest.clone(),
-            reference: reference.to_string(),
-            source,
-        })?;
-    }
-    let (store, digest, reference) = (store.clone(), target.digest.clone(), reference.clone());
-    let noted = blocking(move || {
-        let mut ids = set.images.iter().map(Image::id);
-        ids.try_for_each(|id| store.add_repository_digest(id, &reference, &digest))
-    });
-    noted.await?;
-    Ok(target.clone())
 }
 
 struct Copy<'a, S, D> {

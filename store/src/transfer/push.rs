@@ -11,6 +11,7 @@ use mica_oci::{
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
+use super::graph::copy_graph;
 use super::streams::CountedSource;
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking, growing};
 use crate::compressed::{like, with_layers};
@@ -45,7 +46,8 @@ const COMPRESSIONS: usize = 2;
 ///
 /// Layers that came from a registry go as they came. Layers that were made here go compressed,
 /// which is done once; the manifest that is pushed then differs from the store's. A reference
-/// with a digest and no tag gives no name. What of an index goes says [`Store::outgoing_set`].
+/// with a digest and no tag gives no name. What of an index goes says [`Store::whole_set`]; one that
+/// lists artifacts goes as it is.
 pub async fn push<D: Push + Tag>(
     store: &Store,
     target: &Descriptor,
@@ -54,9 +56,12 @@ pub async fn push<D: Push + Tag>(
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
     let (owned, wanted) = (store.clone(), target.clone());
-    let set = blocking(move || owned.outgoing_set(&wanted)).await?;
+    let set = blocking(move || owned.whole_set(&wanted)).await?;
     let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
-    let target = pushing.set(&set).await?;
+    let target = match set.artifacts.is_empty() {
+        true => pushing.set(&set).await?,
+        false => pushing.graph(target).await?,
+    };
     pushing.finish(&set.images, &target).await?;
     Ok(target)
 }
@@ -145,6 +150,13 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         let index = with_manifests(index, manifests);
         self.document(&index).await?;
         Ok(index.descriptor().clone())
+    }
+
+    /// Brings an index there as it is: its artifacts name its images by their digests.
+    async fn graph(&self, index: &Descriptor) -> Result<Descriptor, TransferError> {
+        let at_once = self.store.transfers().uploads;
+        copy_graph(self.store, self.destination, index, at_once, self.progress).await?;
+        Ok(index.clone())
     }
 
     /// Brings an image there, without a name.
