@@ -36,6 +36,7 @@ mod round_trips;
 mod run_options;
 mod sbom;
 mod scheduling;
+mod secrets;
 mod serve;
 mod shared_stores;
 mod shell;
@@ -107,9 +108,9 @@ const TESTS: &[Test] = tests! {
         three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, directories_differ,
-        containers_differ, secrets_do_not_leave,
-        attestations_are_searched,
+        containers_differ,
         a_page_of_its_own, a_page_in_a_browser;
+    secrets: do_not_leave, in_attestations;
     sbom: of_text_files, of_dpkg, of_rpm, of_apk, of_real_programs, documents_are_valid;
     explore: layers_and_files, filters_links_and_sizes, signals_give_the_terminal_back,
         large_files_and_searches;
