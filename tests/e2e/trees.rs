@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mica_oci::Digest;
 use mica_tests::{DockerDaemon, Machine, Outcome, needs, run};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr, major, minor};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::files::{built, high_archive, objects};
 
@@ -84,7 +84,7 @@ fn facts_of(path: &Path, stat: &Metadata) -> Facts {
     }
     if kind.is_file() {
         let content = fs::read(path).expect("root may");
-        facts += &format!(" {}", Digest::of(&content));
+        facts += &format!(" sha256:{}", hex::encode(Sha256::digest(&content)));
     }
     if kind.is_char_device() || kind.is_block_device() {
         facts += &format!(" {}:{}", major(stat.rdev()), minor(stat.rdev()));
