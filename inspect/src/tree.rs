@@ -180,8 +180,8 @@ impl<'i> Tree<'i> {
         (*first != id).then(|| self.path(*first))
     }
 
-    fn is_link(&self, id: NodeId) -> bool {
-        let origin = self.node(id).origin;
+    fn is_link(&self, node: &Node<'_>) -> bool {
+        let origin = node.origin;
         origin.is_some_and(|origin| self.entry(origin).kind == Kind::HardLink)
     }
 
@@ -189,11 +189,14 @@ impl<'i> Tree<'i> {
     /// each layer, so that they are looked for when all are there.
     fn first_names(&self) -> &HashMap<EntryId, NodeId> {
         self.first_names.get_or_init(|| {
-            let nodes = || self.walk_nodes(self.root());
-            let linked = nodes().filter(|id| self.is_link(*id));
-            let linked: HashSet<_> = linked.filter_map(|id| self.node(id).data).collect();
+            // Also of nodes that are gone: their files have no other name then.
+            let linked = self.nodes.iter().filter(|node| self.is_link(node));
+            let linked: HashSet<_> = linked.filter_map(|node| node.data).collect();
             let mut names = HashMap::new();
-            for id in nodes() {
+            if linked.is_empty() {
+                return names;
+            }
+            for id in self.walk_nodes(self.root()) {
                 if let Some(data) = self.node(id).data.filter(|data| linked.contains(data)) {
                     names.entry(data).or_insert(id);
                 }
