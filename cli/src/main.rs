@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     // the kernel cannot mark them, they are passed on as before.
     let _ = mica_isolation::keep_inherited_files();
     mica_isolation::raise_open_files();
+    mica_isolation::return_large_buffers();
     let printer = Printer::new(Environment.colors());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match run(printer, &arguments) {

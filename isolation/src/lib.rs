@@ -16,6 +16,7 @@ mod attach;
 mod capabilities;
 pub mod cgroup;
 mod error;
+mod heap;
 mod init;
 mod lane;
 mod lane_supervisor;
@@ -40,6 +41,7 @@ mod user;
 
 pub use cgroup::Cgroup;
 pub use error::{Error, Step};
+pub use heap::return_large_buffers;
 pub use lane::{Lane, LaneSandbox};
 pub use launch::{ExecTarget, Sandbox, exec, spawn};
 pub use open_files::{lower_open_files, raise_open_files};

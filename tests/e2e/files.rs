@@ -361,7 +361,7 @@ pub(crate) fn three_hundred_layers() -> Outcome {
 }
 
 /// Runs a command; returns the most memory that it had in KiB.
-fn peak_memory(command: &Command) -> u64 {
+pub(crate) fn peak_memory(command: &Command) -> u64 {
     let script = "import resource, subprocess, sys\n\
         subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n\
         print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
@@ -370,6 +370,12 @@ fn peak_memory(command: &Command) -> u64 {
         .args(["-c", script])
         .arg(command.get_program())
         .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => python.env(name, value),
+            None => python.env_remove(name),
+        };
+    }
     run(&mut python).ok().parse().expect("it is a number")
 }
 

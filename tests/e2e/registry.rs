@@ -4,6 +4,8 @@ use std::process::Command;
 
 use mica_tests::{Machine, Outcome, Registry, needs, run};
 
+use crate::files::peak_memory;
+
 const USER: &str = "alice";
 const PASSWORD: &str = "open sesame";
 
@@ -11,6 +13,30 @@ fn login(machine: &Machine, registry: &Registry) {
     let arguments = ["login", "-u", USER, "--password-stdin", &registry.address];
     let login = machine.mica_with_input(arguments, PASSWORD.as_bytes());
     assert!(login.ok().contains("Login Succeeded"), "{login}");
+}
+
+/// Memory does not grow with the number of blobs that move at a time, nor with their size.
+pub(crate) fn eight_blobs_at_once() -> Outcome {
+    needs(&["python3"])?;
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    let settings = machine.path("home/.config/mica");
+    std::fs::create_dir_all(&settings).expect("the directory is ours");
+    let at_once = r#"{"max-concurrent-uploads": 8, "max-concurrent-downloads": 8}"#;
+    std::fs::write(settings.join("config.json"), at_once).expect("the directory is ours");
+    let layers: String = (0..8)
+        .map(|n| format!("RUN head -c 40000000 /dev/urandom > /{n}\n"))
+        .collect();
+    let name = format!("{}/team/eight:v1", registry.address);
+    machine.build(&name, &format!("FROM busybox\n{layers}"), &[]);
+    let pushed = peak_memory(&machine.command(["push", "-q", &name]));
+    assert!(pushed < 64 << 10, "push: {pushed} KiB");
+    let empty = machine.path("empty");
+    let mut pull = machine.command(["pull", "-q", &name]);
+    pull.arg("--root").arg(&empty);
+    let pulled = peak_memory(&pull);
+    assert!(pulled < 64 << 10, "pull: {pulled} KiB");
+    Ok(())
 }
 
 /// What is there is not asked for blob by blob; that the name may be given is still the registry's to say.
