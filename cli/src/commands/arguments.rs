@@ -92,12 +92,9 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
         texts(error, ContextKind::InvalidSubcommand),
     );
     let (cli_error, exit, given) = match (error.kind(), flag.as_slice(), command.as_slice()) {
-        (ErrorKind::UnknownArgument, _, _) if dash.is_some() => {
-            let flag = format!("-{}", dash.unwrap_or_default());
-            (CliError::UnknownFlag { flag }, Exit::Engine, "")
-        }
         (ErrorKind::UnknownArgument, [flag], _) if flag.starts_with('-') => {
-            let error = CliError::UnknownFlag { flag: flag.clone() };
+            let given = dash.map_or_else(|| flag.clone(), |name| format!("-{name}"));
+            let error = CliError::UnknownFlag { flag: given };
             (error, Exit::Engine, flag.as_str())
         }
         (ErrorKind::InvalidSubcommand, _, [name]) => {
@@ -122,26 +119,24 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
         }
     };
     let help = format!("see '{path} --help'");
-    Failure::from(cli_error).with_exit(exit).or_hint(|| {
-        match dash
-            .map(|name| format!("--{name}"))
-            .or_else(|| nearest(error, given))
-        {
+    let dashes = dash.map(|name| format!("--{name}"));
+    let near = dashes.or_else(|| nearest(error, given));
+    Failure::from(cli_error)
+        .with_exit(exit)
+        .or_hint(|| match near {
             Some(near) => Some(format!("did you mean `{near}`? {help}")),
             None => Some(help),
-        }
-    })
+        })
 }
 
 /// Finds a flag with one dash that the command has with two: `-name`, as `find` has it.
 fn one_dash<'a>(command: &Command, arguments: &'a [OsString]) -> Option<&'a str> {
     let words = arguments.iter().filter_map(|argument| argument.to_str());
-    let names = words.filter_map(|word| word.strip_prefix('-')?.split('=').next());
-    let long = |name: &&str| {
+    let mut names = words.filter_map(|word| word.strip_prefix('-')?.split('=').next());
+    names.find(|name| {
         let mut flags = command.get_arguments();
         name.len() > 1 && flags.any(|flag| flag.get_long() == Some(name))
-    };
-    names.into_iter().find(long)
+    })
 }
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
