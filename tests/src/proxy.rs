@@ -189,7 +189,10 @@ fn exchange_all(
         shared
             .faults
             .fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
+        let length = request.length.unwrap_or(0);
         if let Some(NetworkFault::Status(status)) = fault {
+            // Closed with bytes unread, the connection would be reset and the answer lost.
+            copy(client, &mut std::io::sink(), length, None)?;
             return refuse(client.get_mut(), status);
         }
         let head = request
@@ -201,7 +204,6 @@ fn exchange_all(
             Some(NetworkFault::CutRequest(bytes)) => bytes,
             _ => u64::MAX,
         };
-        let length = request.length.unwrap_or(0);
         let passed = copy(client, server.get_mut(), length.min(cut), None)?;
         shared.sent.fetch_add(passed, Ordering::Relaxed);
         if passed < length {
