@@ -228,7 +228,7 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
 /// Shows a path of an image: from the root, bytes that are no UTF-8 replaced.
 pub fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
-    format!("/{}", text.trim_start_matches('/'))
+    ["/", text.trim_start_matches('/')].concat()
 }
 
 #[cfg(test)]

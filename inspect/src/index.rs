@@ -130,9 +130,7 @@ fn describe<R: Read>(
             count => hasher.update(&buffer[..count]),
         }
     }
-    let mut sha256 = [0; 32];
-    hex::decode_to_slice(hasher.finish().hex(), &mut sha256).expect("a digest is hexadecimal");
-    entry.sha256 = Some(sha256);
+    entry.sha256 = Some(hasher.sum());
     Ok(())
 }
 

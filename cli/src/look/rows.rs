@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use mica_inspect::{Entry, Kind, NodeId, Tree, shown};
 use mica_oci::Digest;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// A file as data: one JSON object.
@@ -18,7 +18,7 @@ pub(crate) struct FileRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
     r#type: &'static str,
-    mode: String,
+    mode: Octal,
     uid: u32,
     gid: u32,
     size: u64,
@@ -53,7 +53,7 @@ impl<'a> FileRow<'a> {
             path: shown(path),
             path_hex: (!is_text).then(|| path.iter().map(|byte| format!("{byte:02x}")).collect()),
             r#type: tree.kind(id).word(),
-            mode: format!("{:04o}", entry.map_or(0o755, |entry| entry.mode)),
+            mode: Octal(entry.map_or(0o755, |entry| entry.mode)),
             uid: entry.map_or(0, |entry| entry.uid),
             gid: entry.map_or(0, |entry| entry.gid),
             size: entry.map_or(0, |entry| entry.size),
@@ -75,6 +75,16 @@ impl<'a> FileRow<'a> {
     }
 }
 
+/// Permission bits as four octal digits.
+struct Octal(u32);
+
+impl Serialize for Octal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = [9, 6, 3, 0].map(|shift| b'0' + (self.0 >> shift & 7) as u8);
+        serializer.serialize_str(std::str::from_utf8(&digits).expect("digits are UTF-8"))
+    }
+}
+
 /// Seconds since 1970 as a JSON number, with as many digits as there are.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -93,12 +103,12 @@ impl Seconds {
 }
 
 fn fraction(seconds: i64, nanoseconds: u32) -> Box<RawValue> {
-    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    let sign = if total < 0 { "-" } else { "" };
-    let (whole, part) = (
-        total.unsigned_abs() / 1_000_000_000,
-        total.unsigned_abs() % 1_000_000_000,
-    );
+    let sign = if seconds < 0 { "-" } else { "" };
+    // Before 1970 the fraction counts forward from the second before.
+    let (whole, part) = match (seconds < 0, nanoseconds) {
+        (true, 1..) => ((seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds),
+        _ => (seconds.unsigned_abs(), nanoseconds),
+    };
     let text = format!("{sign}{whole}.{part:09}");
     RawValue::from_string(text.trim_end_matches('0').to_owned()).expect("it is a number")
 }
