@@ -99,6 +99,17 @@ pub(crate) fn of_a_built_image() -> Outcome {
     Ok(())
 }
 
+pub(crate) fn letters_of_ls_and_du() -> Outcome {
+    let machine = built();
+    assert_eq!(machine.ok(["du", "-sh", "t", "/opt"]), "100kB\t/opt");
+    let long = machine.ok(["ls", "-lah", "t", "/opt/x"]);
+    assert!(
+        long.contains(" 100kB ") && long.ends_with(" zeros"),
+        "{long}"
+    );
+    Ok(())
+}
+
 pub(crate) fn history_of_a_path() -> Outcome {
     let machine = built();
     let check = |path: &str, expected: &[(u64, &str)]| {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use mica_inspect::{EntryId, Follow, NodeId, Tree, shown};
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use crate::session::Session;
 
 /// Show how much space the files of an image, or of one of its layers, take
 #[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
 pub(crate) struct DuArgs {
     /// Show files as well as directories
     #[arg(short, long)]
@@ -28,6 +29,12 @@ pub(crate) struct DuArgs {
     /// Show sizes in bytes
     #[arg(short, long)]
     bytes: bool,
+    /// Show sizes with a unit, which is done without --bytes
+    #[arg(short = 'h', long, overrides_with = "bytes")]
+    human_readable: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
     #[command(flatten)]
     at: look::FilesArgs,
 }

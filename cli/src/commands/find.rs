@@ -9,7 +9,7 @@ use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileRow, Format};
+use crate::look::{self, FileRow, Format, SizeStyle};
 use crate::session::Session;
 
 /// Find files of an image, or of one of its layers
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
                 continue;
             }
             if args.long {
-                write!(out, "{} ", look::long_line(&tree, id))?;
+                write!(out, "{} ", look::long_line(&tree, id, SizeStyle::Bytes))?;
             }
             out.write_all(&look::text_path(&path, is_terminal))?;
             out.write_all(b"\n")?;

@@ -4,26 +4,36 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use mica_inspect::{Follow, Kind, NodeId, Tree};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileRow, Format};
+use crate::look::{self, FileRow, Format, SizeStyle};
 use crate::session::Session;
 
 /// List files of an image, or of one of its layers
 #[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
 pub(crate) struct LsArgs {
+    /// Show names that begin with a dot, which are always shown
+    #[arg(short, long)]
+    all: bool,
     /// List what is in directories as well, with full paths
     #[arg(short = 'R', long)]
     recursive: bool,
     /// Show type, rights, owner, size, time and link target
     #[arg(short, long)]
     long: bool,
+    /// Show sizes with a unit
+    #[arg(short = 'h', long)]
+    human_readable: bool,
     /// List a directory itself, not what is in it
     #[arg(short, long)]
     directory: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
     #[command(flatten)]
     at: look::FilesArgs,
 }
@@ -97,7 +107,11 @@ impl<W: Write> List<'_, '_, W> {
 
     fn line(&mut self, name: &[u8], id: NodeId) -> io::Result<()> {
         if self.args.long {
-            write!(self.out, "{} ", look::long_line(self.tree, id))?;
+            let style = match self.args.human_readable {
+                true => SizeStyle::Unit,
+                false => SizeStyle::Bytes,
+            };
+            write!(self.out, "{} ", look::long_line(self.tree, id, style))?;
         }
         self.text(name)?;
         let target = match (self.args.long, self.tree.kind(id)) {

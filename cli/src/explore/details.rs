@@ -4,7 +4,7 @@ use mica_inspect::{ChangeKind, Entry};
 
 use super::explorer::Explorer;
 use super::files::Item;
-use crate::look;
+use crate::look::{self, SizeStyle};
 use crate::printer;
 
 /// Says all about a layer.
@@ -80,7 +80,7 @@ fn entry<'i>(explorer: &Explorer<'i>, item: &Item) -> Option<&'i Entry> {
 }
 
 fn facts(explorer: &Explorer<'_>, item: &Item) -> String {
-    let facts = look::facts_line(item.kind, entry(explorer, item));
+    let facts = look::facts_line(item.kind, entry(explorer, item), SizeStyle::Bytes);
     match item.change {
         Some(ChangeKind::Removed) => format!("{facts}  (gone)"),
         _ => facts,

@@ -10,6 +10,8 @@ use mica_oci::Digest;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::printer;
+
 /// A file as data: one JSON object.
 #[derive(Serialize)]
 pub(crate) struct FileRow<'a> {
@@ -113,20 +115,35 @@ fn fraction(seconds: i64, nanoseconds: u32) -> Box<RawValue> {
     RawValue::from_string(text.trim_end_matches('0').to_owned()).expect("it is a number")
 }
 
+/// How a size is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SizeStyle {
+    /// The number of bytes.
+    Bytes,
+    /// With a unit, for people.
+    Unit,
+}
+
 /// Describes a node as `ls -l` does.
-pub(crate) fn long_line(tree: &Tree<'_>, id: NodeId) -> String {
-    facts_line(tree.kind(id), tree.data(id))
+pub(crate) fn long_line(tree: &Tree<'_>, id: NodeId, style: SizeStyle) -> String {
+    facts_line(tree.kind(id), tree.data(id), style)
 }
 
 /// Describes what is at a path as `ls -l` does; nothing describes a directory that is implied.
-pub(crate) fn facts_line(kind: Kind, entry: Option<&Entry>) -> String {
+pub(crate) fn facts_line(kind: Kind, entry: Option<&Entry>, style: SizeStyle) -> String {
     let mode = rights(kind, entry.map_or(0o755, |entry| entry.mode));
     let (uid, gid) = entry.map_or((0, 0), |entry| (entry.uid, entry.gid));
     let size = match (kind, entry) {
         (Kind::CharacterDevice | Kind::BlockDevice, Some(entry)) => {
             format!("{}, {}", entry.device.0, entry.device.1)
         }
-        (_, entry) => entry.map_or(0, |entry| entry.size).to_string(),
+        (_, entry) => {
+            let size = entry.map_or(0, |entry| entry.size);
+            match style {
+                SizeStyle::Bytes => size.to_string(),
+                SizeStyle::Unit => printer::size(size),
+            }
+        }
     };
     let seconds = entry.map_or(0, |entry| entry.modified.0);
     let time =
