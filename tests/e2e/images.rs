@@ -57,6 +57,11 @@ pub(crate) fn inspect_formats() -> Outcome {
         ("{{range .Config.Cmd}}<{{.}}>{{end}}", "<sh>"),
         ("{{if .Config.User}}user{{else}}root{{end}}", "root"),
         ("{{printf \"%s %d\" .Os (len .RootFS.Layers)}}", "linux 1"),
+        ("{{.Config.ExposedPorts}}{{.Config.Shell}}", "map[][]"),
+        (
+            "{{.Config.Healthcheck}} {{.Config.StopSignal}}{{.Variant}}",
+            "<nil> ",
+        ),
     ];
     for (format, expected) in cases {
         if std::env::consts::ARCH != "x86_64" && expected.contains("amd64") {

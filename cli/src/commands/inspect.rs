@@ -82,6 +82,21 @@ const SHAPES: Shapes = Shapes {
         "Shell",
         "Ulimits",
     ],
+    optional_texts: &["MacAddress", "OsVersion", "StopSignal", "Variant"],
+    optional: &[
+        "ExposedPorts",
+        "Health",
+        "Healthcheck",
+        "Init",
+        "Mounts",
+        "Shell",
+        "SizeRootFs",
+        "SizeRw",
+        "StopTimeout",
+        "StorageOpt",
+        "Sysctls",
+        "Tmpfs",
+    ],
 };
 
 /// Where to look.

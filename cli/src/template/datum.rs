@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Map,
     /// A list, also when it is null.
     List,
+    /// A pointer that is null.
+    Pointer,
     /// Nothing: a key that is not there.
     Missing,
 }
@@ -38,6 +40,10 @@ pub(crate) struct Shapes {
     pub(crate) maps: &'static [&'static str],
     /// Fields that are lists, such as `Entrypoint`.
     pub(crate) lists: &'static [&'static str],
+    /// Texts that docker's JSON leaves out when they are empty, such as `Variant`.
+    pub(crate) optional_texts: &'static [&'static str],
+    /// Other fields that it leaves out when they are null, such as `Healthcheck`.
+    pub(crate) optional: &'static [&'static str],
 }
 
 impl Shapes {
@@ -51,6 +57,22 @@ impl Shapes {
         } else {
             Shape::Plain
         }
+    }
+
+    /// Returns what a field of a struct is that its JSON leaves out.
+    pub(super) fn absent<'d>(self, field: &str) -> Option<Datum<'d>> {
+        if self.optional_texts.contains(&field) {
+            return Some(Datum::new(""));
+        }
+        let shape = match self.of(field) {
+            Shape::Plain => Shape::Pointer,
+            shape => shape,
+        };
+        let is_optional = self.optional.contains(&field);
+        is_optional.then(|| Datum {
+            shape,
+            ..Datum::null()
+        })
     }
 }
 

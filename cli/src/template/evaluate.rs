@@ -340,8 +340,15 @@ impl<'d> State<'_, 'd> {
         if let Some(member) = value.member(name, self.shapes.of(name)) {
             return Ok(member);
         }
+        if is_map || value.shape == Shape::Missing {
+            return Ok(Datum::missing());
+        }
+        if value.value.is_object()
+            && let Some(empty) = self.shapes.absent(name)
+        {
+            return Ok(empty);
+        }
         match (value.value.as_ref(), self.missing_key) {
-            _ if is_map || value.shape == Shape::Missing => Ok(Datum::missing()),
             (Value::Object(_), MissingKey::Error) => self.fail_at(
                 operand,
                 format!("map has no entry for key {}", print::quote(name)),

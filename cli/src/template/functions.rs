@@ -248,7 +248,7 @@ fn length(item: &Datum<'_>) -> Result<usize, String> {
         Value::String(text) => Ok(text.len()),
         Value::Array(items) => Ok(items.len()),
         Value::Object(map) => Ok(map.len()),
-        Value::Null if !item.is_nil() => Ok(0),
+        Value::Null if !item.is_nil() && item.shape != Shape::Pointer => Ok(0),
         Value::Null => Err("len of nil pointer".into()),
         _ => Err(format!("len of type {}", item.type_name())),
     }

@@ -9,6 +9,8 @@ const SHAPES: Shapes = Shapes {
     text_maps: &["Labels"],
     maps: &["M", "n"],
     lists: &["Cmd"],
+    optional_texts: &["Variant"],
+    optional: &["Cmd", "M", "Healthcheck"],
 };
 
 fn data() -> Value {
@@ -72,6 +74,10 @@ fn missing_keys_depend_on_what_the_field_is() {
         // Of a map[string]string, nil or not.
         (r#"{{.Labels.x}}|{{index .Labels "x"}}|"#, "<no value>||"),
         ("{{len .Labels}}{{len .Cmd}}{{join .Cmd \",\"}}", "00"),
+        // Fields of a struct that its JSON leaves out.
+        ("{{.Variant}}|{{.State.Cmd}}{{.State.M}}", "|[]map[]"),
+        ("{{json .State.Cmd}} {{.Healthcheck}}", "null <nil>"),
+        ("{{if .Healthcheck}}y{{end}}{{range .State.M}}x{{end}}", ""),
         (
             "{{.X}}",
             r#"!:1:2: executing "" at <.X>: map has no entry for key "X""#,
