@@ -174,6 +174,9 @@ pub enum StoreError {
         /// The layer below.
         path: PathBuf,
     },
+    /// The layers below one were not unpacked; their own error says why.
+    #[error("the layers below were not unpacked")]
+    NoBase,
     /// There is no snapshot of that name.
     #[error("no such snapshot: {id}")]
     NoSnapshot {

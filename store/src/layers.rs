@@ -1,5 +1,6 @@
 //! Unpacked layers: where they are, how they come to be, how they get their names.
 
+mod base;
 mod onto;
 mod unpack;
 
@@ -20,6 +21,7 @@ use crate::temporary::TemporaryDirectory;
 use crate::view::View;
 use crate::{Image, Store, StoreError, sys};
 
+pub(crate) use base::Base;
 pub(crate) use unpack::root_metadata;
 
 /// The version of `layer.json` that is read and written.

@@ -7,6 +7,7 @@ use mica_oci::{ChainId, Descriptor, Document, ImageConfig, Index, Manifest, Veri
 
 use super::{Broken, Depth, Problem, Report};
 use crate::durable::names_or_none;
+use crate::layers::Base;
 use crate::{Layer, Stack, Store, StoreError};
 
 /// The blob that each stack's topmost layer came from.
@@ -91,9 +92,9 @@ impl Store {
         layer: &Layer,
         source: &Descriptor,
     ) -> Result<mica_oci::DiffId, StoreError> {
-        let parent = self.parents(layer)?;
+        let base = Base::of(self.parents(layer)?)?;
         let blob = Verified::new(self.open_blob(&source.digest)?, source);
-        let (writer, _) = self.unpack_beside(&parent, source, blob)?;
+        let (writer, _) = self.unpack_beside(&base, source, blob)?;
         let copy = Layer {
             path: writer.path().to_owned(),
             ..layer.clone()

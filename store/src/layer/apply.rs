@@ -28,13 +28,13 @@ use hiding::CopiedUp;
 use super::error::{During, EntryError, LayerError, TarError};
 use super::finisher::{Failed, Finisher, Unfinished};
 use super::limits::{Limits, Ownership};
+use super::lower::LowerLayers;
 use super::sparse::SparseMap;
 use super::tar_reader::{EntryKind, TarEntry, TarReader};
 use super::upper::{Place, Upper, make_over_whiteout};
 use super::whiteout::Marker;
 use crate::metadata::is_overlay;
 use crate::sys::{self, Facts};
-use crate::view::View;
 
 /// Content is moved in pieces of this size.
 const BUFFER: usize = 256 << 10;
@@ -46,6 +46,8 @@ pub(crate) struct Applied {
     pub(crate) entries: u64,
     /// The bytes of its files' content.
     pub(crate) content: u64,
+    /// Whether one of them describes the root.
+    pub(crate) describes_root: bool,
     /// The modes that directories are still to get, by their paths: with these nothing could be
     /// made in them now. `None` takes back an earlier one.
     pub(crate) modes: Modes,
@@ -58,7 +60,7 @@ pub(crate) type Modes = HashMap<PathBuf, Option<u32>>;
 /// end.
 pub(crate) fn apply(
     target: OwnedFd,
-    lower: &View,
+    lower: &dyn LowerLayers,
     stream: impl Read,
     limits: &Limits,
 ) -> Result<Applied, LayerError> {
@@ -95,12 +97,13 @@ impl From<TarError> for Failure {
 
 struct Apply<'v, 's, 'e> {
     upper: Upper<'v>,
-    lower: &'v View,
+    lower: &'v dyn LowerLayers,
     /// The last parent, by its path as written: most entries share it with the one before.
-    parent: Option<(PathBuf, Place)>,
+    parent: Option<(PathBuf, Place<'v>)>,
     /// Files that are here only because a hard link needed them: they count as the lower layers'.
     copied_up: CopiedUp,
     root_is_opaque: bool,
+    describes_root: bool,
     buffer: Vec<u8>,
     ownership: Ownership,
     modes: Modes,
@@ -110,7 +113,7 @@ struct Apply<'v, 's, 'e> {
 impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     fn new(
         upper: Upper<'v>,
-        lower: &'v View,
+        lower: &'v dyn LowerLayers,
         ownership: Ownership,
         finisher: Finisher<'s, 'e>,
     ) -> Self {
@@ -120,6 +123,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
             parent: None,
             copied_up: CopiedUp::default(),
             root_is_opaque: false,
+            describes_root: false,
             buffer: vec![0; BUFFER],
             ownership,
             modes: Modes::new(),
@@ -159,6 +163,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
         finished.map_err(|(name, source)| LayerError::Entry { name, source })?;
         self.finish()
             .map_err(|source| LayerError::Entry { name: last, source })?;
+        applied.describes_root = self.describes_root;
         applied.modes = self.modes;
         Ok(applied)
     }
@@ -207,6 +212,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
         if entry.kind != EntryKind::Directory {
             return Err(EntryError::Root);
         }
+        self.describes_root = true;
         let root = self.upper.root();
         let described = self.keep_open(PathBuf::new(), entry);
         self.describe_directory(&root, OsStr::new("."), &described)?;
@@ -215,7 +221,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     }
 
     /// Returns the directory of an entry, made where it is missing.
-    fn parent(&mut self, path: &Path) -> Result<Place, EntryError> {
+    fn parent(&mut self, path: &Path) -> Result<Place<'v>, EntryError> {
         if let Some((known, place)) = &self.parent
             && known == path
         {
@@ -230,7 +236,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     }
 
     /// Clears the place of an entry that is no directory.
-    fn clear(&mut self, place: &Place, name: &OsStr) -> Result<(), EntryError> {
+    fn clear(&mut self, place: &Place<'_>, name: &OsStr) -> Result<(), EntryError> {
         self.parent = None; // it may have gone by what is removed here
         self.copied_up.remove(place, name);
         sys::remove_tree(place.handle(), name).during("replace what was there")
@@ -238,7 +244,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
 
     fn directory(
         &mut self,
-        place: &Place,
+        place: &Place<'_>,
         name: &OsStr,
         entry: &TarEntry,
     ) -> Result<(), EntryError> {
@@ -263,7 +269,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
 
     fn describe_directory(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         name: &OsStr,
         (facts, attributes): &(Facts, Vec<sys::Attribute>),
     ) -> Result<(), EntryError> {
@@ -285,7 +291,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
 
     fn file<R: BufRead>(
         &mut self,
-        place: &Place,
+        place: &Place<'_>,
         name: &OsStr,
         entry: &TarEntry,
         map: Option<&SparseMap>,
@@ -348,7 +354,12 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     }
 
     /// Makes a symbolic link, device or pipe.
-    fn node(&mut self, place: &Place, name: &OsStr, entry: &TarEntry) -> Result<(), EntryError> {
+    fn node(
+        &mut self,
+        place: &Place<'_>,
+        name: &OsStr,
+        entry: &TarEntry,
+    ) -> Result<(), EntryError> {
         let kind = match make_node(place, name, &entry.kind) {
             Err(Errno::EXIST) => {
                 self.clear(place, name)?;
@@ -361,7 +372,12 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
             .during("set the metadata")
     }
 
-    fn hard_link(&mut self, place: &Place, name: &OsStr, target: &[u8]) -> Result<(), EntryError> {
+    fn hard_link(
+        &mut self,
+        place: &Place<'_>,
+        name: &OsStr,
+        target: &[u8],
+    ) -> Result<(), EntryError> {
         let shown = || PathBuf::from(OsStr::from_bytes(target));
         let Some((parent, target_name)) = clean(target) else {
             return Err(EntryError::DirectoryTarget(shown()));
@@ -390,15 +406,18 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     /// Makes sure that the target of a hard link is in the upper directory.
     fn bring_target(
         &mut self,
-        from: &mut Place,
+        from: &mut Place<'v>,
         name: &OsStr,
         shown: &impl Fn() -> PathBuf,
     ) -> Result<(), EntryError> {
         let upper = from.upper().map(|upper| sys::find(upper, name)).transpose();
-        let lower = from.lower().map(|lower| lower.find(name)).transpose();
         let upper = upper.during("look up the hard link's target")?.flatten();
-        let lower = lower.during("look up the hard link's target")?.flatten();
-        let stat = upper.or(lower.map(|(_, stat)| stat));
+        let stat = match upper {
+            Some(stat) => Some(stat),
+            None => from
+                .find_lower(name)
+                .during("look up the hard link's target")?,
+        };
         let stat = stat.filter(|stat| !sys::is_whiteout(stat));
         let stat = stat.ok_or_else(|| EntryError::MissingTarget(shown()))?;
         if sys::file_type(&stat) == FileType::Directory {
@@ -419,7 +438,7 @@ impl<'v, 's, 'e> Apply<'v, 's, 'e> {
     }
 }
 
-fn make_node(place: &Place, name: &OsStr, kind: &EntryKind) -> Result<FileType, Errno> {
+fn make_node(place: &Place<'_>, name: &OsStr, kind: &EntryKind) -> Result<FileType, Errno> {
     let (at, mode) = (place.handle(), Mode::RUSR | Mode::WUSR);
     let (kind, device) = match kind {
         EntryKind::Symlink(target) => {

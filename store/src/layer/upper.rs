@@ -10,17 +10,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::copy::{Content, copy_node};
 use super::error::{During, EntryError};
 use super::limits::{DanglingLinks, Ownership};
+use super::lower::{Lower, LowerLayers};
 use crate::metadata::without_overlay;
 use crate::sys::{self, Facts, Time};
-use crate::view::{
-    Child, LONGEST_PATH, MOST_LINKS, MergedDirectory, View, components, follow_link,
-};
+use crate::view::{Child, LONGEST_PATH, MOST_LINKS, components, follow_link};
 
 /// Directories that nothing describes get these, the same on every machine.
 const NEW_DIRECTORY: Facts = Facts {
@@ -33,7 +32,7 @@ const NEW_DIRECTORY: Facts = Facts {
 /// The directory being written.
 pub(crate) struct Upper<'v> {
     root: Rc<OwnedFd>,
-    lower: Option<&'v View>,
+    lower: Lower<'v>,
     dangling: DanglingLinks,
     /// Times to set when nothing more is written into the directories, by their resolved paths.
     times: Vec<(PathBuf, Time)>,
@@ -43,24 +42,24 @@ pub(crate) struct Upper<'v> {
 
 /// A directory of the merged tree.
 #[derive(Clone)]
-pub(crate) struct Level {
+pub(crate) struct Level<'v> {
     name: OsString,
     /// It in the upper directory, if it is there (yet).
     upper: Option<Rc<OwnedFd>>,
-    /// It in the lower layers, as far as they are visible.
-    lower: Option<MergedDirectory>,
+    /// It in the lower layers.
+    lower: Lower<'v>,
 }
 
 /// The way to a directory of the merged tree, from the root.
 #[derive(Clone)]
-pub(crate) struct Place(Vec<Level>);
+pub(crate) struct Place<'v>(Vec<Level<'v>>);
 
 impl<'v> Upper<'v> {
     /// Starts to write into an open directory.
-    pub(crate) fn new(root: OwnedFd, lower: &'v View) -> Self {
+    pub(crate) fn new(root: OwnedFd, lower: &'v dyn LowerLayers) -> Self {
         Self {
             root: Rc::new(root),
-            lower: Some(lower),
+            lower: Lower::root(lower),
             dangling: DanglingLinks::Made,
             times: Vec::new(),
             new_directory: NEW_DIRECTORY,
@@ -82,21 +81,21 @@ impl<'v> Upper<'v> {
 
     /// Hides everything of the lower layers.
     pub(crate) fn hide_lower(&mut self) {
-        self.lower = None;
+        self.lower = Lower::hidden();
     }
 
     /// Returns the root.
-    pub(crate) fn root(&self) -> Place {
+    pub(crate) fn root(&self) -> Place<'v> {
         Place(vec![Level {
             name: OsString::new(),
             upper: Some(Rc::clone(&self.root)),
-            lower: self.lower.map(|view| view.merged_root().clone()),
+            lower: self.lower.clone(),
         }])
     }
 
     /// Walks to a directory, symbolic links followed inside the root; `None` when something on the
     /// way is none. What is missing is taken for a directory, so that `missing/..` leads back.
-    pub(crate) fn walk(&self, path: &Path) -> Result<Option<Place>, EntryError> {
+    pub(crate) fn walk(&self, path: &Path) -> Result<Option<Place<'v>>, EntryError> {
         let Place(mut levels) = self.root();
         let mut steps: VecDeque<OsString> = components(path);
         let mut links = 0;
@@ -137,7 +136,7 @@ impl<'v> Upper<'v> {
 
     /// Makes a place's directory and those above it in the upper directory, with the metadata
     /// that they have in the lower layers.
-    pub(crate) fn materialise(&mut self, place: &mut Place) -> Result<(), EntryError> {
+    pub(crate) fn materialise(&mut self, place: &mut Place<'v>) -> Result<(), EntryError> {
         for index in 1..place.0.len() {
             if place.0[index].upper.is_some() {
                 continue;
@@ -148,10 +147,10 @@ impl<'v> Upper<'v> {
         Ok(())
     }
 
-    fn make(&mut self, place: &Place, index: usize) -> Result<OwnedFd, Errno> {
+    fn make(&mut self, place: &Place<'v>, index: usize) -> Result<OwnedFd, Errno> {
         let level = &place.0[index];
         let parent = place.0[index - 1].handle();
-        let (directory, facts, attributes) = match level.lower.as_ref().and_then(|it| it.top()) {
+        let (directory, facts, attributes) = match level.lower.get()?.and_then(|it| it.top()) {
             Some((_, lower)) => {
                 let stat = sys::stat(lower, OsStr::new("."))?;
                 let attributes = without_overlay(sys::attributes_of(lower)?);
@@ -184,10 +183,16 @@ impl<'v> Upper<'v> {
 
     /// Brings a file of a lower layer into the upper directory, as overlayfs does before it is
     /// changed.
-    pub(crate) fn copy_up(&mut self, place: &mut Place, name: &OsStr) -> Result<(), EntryError> {
-        let lower = place.0.last().and_then(|level| level.lower.clone());
-        let found = lower.as_ref().map(|lower| lower.find_at(name)).transpose();
-        let Some(Some(from)) = found.during("look up a file")? else {
+    pub(crate) fn copy_up(
+        &mut self,
+        place: &mut Place<'v>,
+        name: &OsStr,
+    ) -> Result<(), EntryError> {
+        let lower = place.level().lower.clone();
+        let Some(directory) = lower.get().during("look up a file")? else {
+            return Ok(());
+        };
+        let Some(from) = directory.find_at(name).during("look up a file")? else {
             return Ok(());
         };
         self.materialise(place)?;
@@ -210,23 +215,23 @@ impl<'v> Upper<'v> {
     }
 }
 
-enum Next {
-    Level(Level),
+enum Next<'v> {
+    Level(Level<'v>),
     Symlink(PathBuf),
     Other,
 }
 
-impl Next {
+impl Next<'_> {
     fn missing(name: &OsStr) -> Self {
         Self::Level(Level {
             name: name.to_owned(),
             upper: None,
-            lower: None,
+            lower: Lower::hidden(),
         })
     }
 }
 
-impl Level {
+impl<'v> Level<'v> {
     /// The directory in the upper one; the level was materialised.
     fn handle(&self) -> BorrowedFd<'_> {
         use std::os::fd::AsFd;
@@ -238,19 +243,19 @@ impl Level {
 
     /// Tells whether there is no such directory yet.
     fn is_new(&self) -> bool {
-        self.upper.is_none() && self.lower.is_none()
+        self.upper.is_none() && self.lower.is_hidden()
     }
 
-    fn child(&self, name: &OsStr) -> Result<Next, Errno> {
+    fn child(&self, name: &OsStr) -> Result<Next<'v>, Errno> {
         if let Some(upper) = &self.upper {
             match sys::open_directory(upper, name) {
-                Ok(directory) => return self.upper_child(directory, name).map(Next::Level),
+                Ok(directory) => return Ok(Next::Level(self.upper_child(directory, name))),
                 Err(Errno::NOENT) => {}
                 Err(Errno::NOTDIR | Errno::LOOP) => return upper_node(upper, name),
                 Err(error) => return Err(error),
             }
         }
-        let Some(lower) = &self.lower else {
+        let Some(lower) = self.lower.get()? else {
             return Ok(Next::missing(name));
         };
         Ok(match lower.child(name)? {
@@ -260,29 +265,25 @@ impl Level {
             Child::Directory(lower) => Next::Level(Self {
                 name: name.to_owned(),
                 upper: None,
-                lower: Some(lower),
+                lower: Lower::found(lower),
             }),
         })
     }
 
-    fn upper_child(&self, directory: OwnedFd, name: &OsStr) -> Result<Self, Errno> {
-        let hides = sys::is_opaque(&directory);
-        let lower = match &self.lower {
-            Some(lower) if !hides => lower.child(name)?,
-            _ => Child::Missing,
+    fn upper_child(&self, directory: OwnedFd, name: &OsStr) -> Self {
+        let lower = match sys::is_opaque(&directory) {
+            true => Lower::hidden(),
+            false => self.lower.child(name),
         };
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             upper: Some(Rc::new(directory)),
-            lower: match lower {
-                Child::Directory(lower) => Some(lower),
-                _ => None,
-            },
-        })
+            lower,
+        }
     }
 }
 
-fn upper_node(upper: &OwnedFd, name: &OsStr) -> Result<Next, Errno> {
+fn upper_node<'v>(upper: &OwnedFd, name: &OsStr) -> Result<Next<'v>, Errno> {
     let stat = sys::stat(upper, name)?;
     Ok(match sys::file_type(&stat) {
         FileType::Symlink => Next::Symlink(sys::read_link(upper, name)?),
@@ -304,23 +305,26 @@ pub(crate) fn make_over_whiteout(at: BorrowedFd<'_>, name: &OsStr) -> Result<Own
     }
 }
 
-fn path_of(levels: &[Level]) -> PathBuf {
+fn path_of(levels: &[Level<'_>]) -> PathBuf {
     levels[1..].iter().map(|level| &level.name).collect()
 }
 
-fn path_length(levels: &[Level]) -> usize {
+fn path_length(levels: &[Level<'_>]) -> usize {
     levels.iter().map(|level| level.name.len() + 1).sum()
 }
 
-impl Place {
+impl<'v> Place<'v> {
     /// The directory in the upper one; the place was materialised.
     pub(crate) fn handle(&self) -> BorrowedFd<'_> {
         self.level().handle()
     }
 
-    /// It in the lower layers, as far as they are visible.
-    pub(crate) fn lower(&self) -> Option<&MergedDirectory> {
-        self.level().lower.as_ref()
+    /// Looks something in it up in the lower layers, as far as they are visible.
+    pub(crate) fn find_lower(&self, name: &OsStr) -> Result<Option<Stat>, Errno> {
+        let Some(lower) = self.level().lower.get()? else {
+            return Ok(None);
+        };
+        Ok(lower.find(name)?.map(|(_, stat)| stat))
     }
 
     /// It in the upper directory, where it is there.
@@ -328,7 +332,7 @@ impl Place {
         self.level().upper.as_deref()
     }
 
-    fn level(&self) -> &Level {
+    fn level(&self) -> &Level<'v> {
         self.0.last().expect("the root is never removed")
     }
 

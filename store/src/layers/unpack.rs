@@ -11,6 +11,7 @@ use std::thread;
 
 use mica_oci::{ChainId, Descriptor, DiffId, Digest, Hasher, Verified};
 
+use super::Base;
 use crate::error::At;
 use crate::layer::{Applied, Decompressed, apply};
 use crate::{
@@ -37,25 +38,26 @@ impl Store {
         descriptor: &Descriptor,
         blob: impl Read,
     ) -> Result<Layer, StoreError> {
+        if let Some(known) = self.layer(&ChainId::extend(chain_of(parent)?.as_ref(), diff_id))? {
+            return Ok(known);
+        }
+        let base = Base::of(parent.clone())?;
         let verified = Verified::new(blob, descriptor);
-        self.apply_verified(parent, diff_id, descriptor, verified)
+        self.apply_verified(&base, diff_id, descriptor, verified)
     }
 
-    /// As [`apply_layer`](Self::apply_layer), with a reader that fails at its end unless the blob
-    /// is the one described.
+    /// As [`apply_layer`](Self::apply_layer) for a layer that is not there, with a reader that fails
+    /// at its end unless the blob is the one described. The base is waited for when something of
+    /// it is needed, at the latest when the layer is registered.
     pub(crate) fn apply_verified(
         &self,
-        parent: &Stack,
+        base: &Base,
         diff_id: &DiffId,
         descriptor: &Descriptor,
         verified: impl Read,
     ) -> Result<Layer, StoreError> {
-        let below = chain_of(parent)?;
-        if let Some(known) = self.layer(&ChainId::extend(below.as_ref(), diff_id))? {
-            return Ok(known);
-        }
         self.check_unpacks(descriptor)?;
-        let (writer, description) = self.unpack_beside(parent, descriptor, verified)?;
+        let (writer, description) = self.unpack_beside(base, descriptor, verified)?;
         if description.diff_id != *diff_id {
             return Err(StoreError::DiffId {
                 digest: descriptor.digest.clone(),
@@ -63,6 +65,8 @@ impl Store {
                 actual: description.diff_id,
             });
         }
+        let (parent, _) = base.get()?;
+        let below = chain_of(parent)?;
         self.register(below.as_ref(), writer.commit()?, &description)
     }
 
@@ -70,14 +74,13 @@ impl Store {
     /// unless the blob is the one described.
     pub(crate) fn unpack_beside(
         &self,
-        parent: &Stack,
+        base: &Base,
         descriptor: &Descriptor,
         verified: impl Read,
     ) -> Result<(LayerWriter, LayerDescription), StoreError> {
-        let view = parent.view()?;
-        let writer = self.new_layer_on(&view)?;
+        let writer = self.new_layer()?;
         let digest = Some(&descriptor.digest);
-        let description = unpack(&writer, &view, verified, digest, self.limits());
+        let description = unpack(&writer, base, verified, digest, self.limits());
         let description = description.map_err(|source| StoreError::Unpack {
             digest: descriptor.digest.clone(),
             source: Box::new(source),
@@ -91,17 +94,9 @@ impl Store {
         parent: &Stack,
         stream: impl Read,
     ) -> Result<LayerWriter, StoreError> {
-        let view = parent.view()?;
-        let writer = self.new_layer_on(&view)?;
-        unpack(&writer, &view, stream, None, self.limits())?;
-        Ok(writer)
-    }
-
-    /// As [`new_layer`](Store::new_layer), with a root like the one below it: overlayfs shows
-    /// the topmost layer's.
-    fn new_layer_on(&self, view: &View) -> Result<LayerWriter, StoreError> {
+        let base = Base::of(parent.clone())?;
         let writer = self.new_layer()?;
-        root_metadata(view)?.apply(writer.path())?;
+        unpack(&writer, &base, stream, None, self.limits())?;
         Ok(writer)
     }
 }
@@ -132,7 +127,7 @@ fn chain_of(parent: &Stack) -> Result<Option<ChainId>, StoreError> {
 /// Unpacks a blob, which fails at its end unless its digest is the one that is given, if one is.
 fn unpack(
     writer: &LayerWriter,
-    view: &View,
+    base: &Base,
     blob: impl Read,
     digest: Option<&Digest>,
     limits: &Limits,
@@ -146,15 +141,23 @@ fn unpack(
     let hasher = known.is_none().then(Hasher::new);
     let mut chunks = Chunks::new(receiver, used, hasher);
     let applied = thread::scope(|scope| {
-        let applied = scope.spawn(|| apply(root, view, &mut chunks, limits));
+        let applied = scope.spawn(|| apply(root, base, &mut chunks, limits));
         feed(stream, sender, &buffers);
         applied
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     let Applied {
-        entries, content, ..
+        entries,
+        content,
+        describes_root,
+        ..
     } = applied?;
+    if !describes_root {
+        // Overlayfs shows the topmost layer's: like the one below it.
+        let (_, view) = base.get()?;
+        root_metadata(view)?.apply(writer.path())?;
+    }
     let hashed = chunks.hasher.map(Hasher::finish).or(known.cloned());
     Ok(LayerDescription {
         diff_id: DiffId(hashed.expect("it is hashed where it is not known")),

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! download │ layer 1 ═══╗ layer 2 ═══ layer 3 ═══ …     three at a time, verified into blobs/
-//! unpack   │  layer 1 ══╩═ layer 2 ══ layer 3 ══ …      in order: each needs its parent
+//! unpack   │  layer 1 ══╩═ layer 2 ═══ layer 3 ══ …     several at a time, registered in order
 //! ```
 //!
-//! A layer is decompressed, hashed and unpacked while it comes: see `growth.rs`. It is registered
+//! A layer is decompressed, hashed and unpacked while it comes: see `growth.rs`. It waits for those
+//! below when it needs something of them, such as the target of a hard link, and is registered
 //! when all of it is verified. Should it not come in one go it is unpacked from its blob.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -16,14 +18,15 @@ use mica_oci::{
     ChainId, Descriptor, DiffId, Document, Fetch, ImageConfig, Index, Manifest, Platform,
     Reference, Resolve,
 };
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::contracts::{fetch_document, receive_from};
 use super::{Outcome, Progress, TransferError, TransferEvent, blocking};
 use crate::growth::{Follower, Growth};
 use crate::images::choose;
+use crate::layers::Base;
 use crate::{Image, Layer, LayerStorage, Stack, Store, StoreError, UseLock};
 
 /// What the steps of one pull share.
@@ -42,8 +45,33 @@ struct Downloaded {
     outcome: Outcome,
 }
 
+/// Layers that are unpacked at a time, however many processors there are: each takes some memory.
+const MOST_ABREAST: usize = 4;
+
+/// A layer that is to be unpacked.
+struct Coming {
+    descriptor: Descriptor,
+    diff_id: DiffId,
+    chain: ChainId,
+    follower: Follower,
+}
+
+/// What becomes of a layer.
+enum Start {
+    /// It is in the store.
+    Known(Layer),
+    /// It is kept as it comes.
+    Packed,
+    /// It is unpacked while it comes.
+    Following(Following),
+}
+
 /// The unpacking of a layer that still comes.
-type Following = JoinHandle<Result<Layer, StoreError>>;
+struct Following {
+    /// Where it waits for the layers below, until they are there.
+    base: Option<oneshot::Sender<Stack>>,
+    unpacked: JoinHandle<Result<Layer, StoreError>>,
+}
 
 /// Pulls an image into the store: blobs, unpacked layers, name.
 ///
@@ -134,11 +162,20 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         let (layers, diff_ids) = super::queue_layers(image, self.progress)?;
         let (sender, downloaded) = mpsc::unbounded_channel();
         let (mut coming, mut to_unpack) = (Vec::new(), Vec::new());
+        let mut last = None;
         for (descriptor, diff_id) in layers.iter().zip(diff_ids) {
             let growth = Growth::default();
-            to_unpack.push((descriptor.clone(), diff_id.clone(), growth.follower()));
+            let chain = ChainId::extend(last.as_ref(), diff_id);
+            to_unpack.push(Coming {
+                descriptor: descriptor.clone(),
+                diff_id: diff_id.clone(),
+                chain: chain.clone(),
+                follower: growth.follower(),
+            });
             coming.push((descriptor.clone(), diff_id.clone(), growth));
+            last = Some(chain);
         }
+        let mut ahead = VecDeque::new();
         let stop = Notify::new();
         let downloads = async {
             tokio::select! {
@@ -147,12 +184,18 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
             }
         };
         let unpacking = async {
-            let unpacked = self.unpack_all(to_unpack, downloaded).await;
+            let unpacked = self.unpack_all(to_unpack, &mut ahead, downloaded).await;
             stop.notify_one();
             unpacked
         };
-        // Neither is dropped: nothing works on in the background after an error.
+        // None is dropped: nothing works on in the background after an error.
         let (downloads, unpacked) = tokio::join!(downloads, unpacking);
+        for start in ahead {
+            if let Start::Following(Following { base, unpacked }) = start {
+                drop(base);
+                let _ = unpacked.await;
+            }
+        }
         unpacked.and(downloads)
     }
 
@@ -199,32 +242,40 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         })
     }
 
+    /// Unpacks the layers while they come, some of them `ahead` of those below.
     async fn unpack_all(
         &self,
-        layers: Vec<(Descriptor, DiffId, Follower)>,
+        layers: Vec<Coming>,
+        ahead: &mut VecDeque<Start>,
         mut downloaded: UnboundedReceiver<Downloaded>,
     ) -> Result<(), TransferError> {
-        let (mut stack, mut chain) = (Stack::default(), None);
-        for (descriptor, diff_id, follower) in layers {
-            let next = ChainId::extend(chain.as_ref(), &diff_id);
-            let known = self.store.layer(&next)?;
-            let unpacks = self.store.layer_storage() == LayerStorage::Unpacked;
-            let following = (known.is_none() && unpacks)
-                .then(|| self.follow(stack.clone(), diff_id, descriptor, follower));
-            let Some(mut layer) = downloaded.recv().await else {
-                // The download failed, and says why; what followed it fails, too.
-                if let Some(following) = following {
-                    let _ = following.await;
-                }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let abreast = cores.clamp(2, MOST_ABREAST);
+        let mut layers = layers.into_iter();
+        let mut stack = Stack::default();
+        loop {
+            for layer in layers.by_ref().take(abreast - ahead.len()) {
+                ahead.push_back(self.start(layer)?);
+            }
+            let Some(mut start) = ahead.pop_front() else {
                 return Ok(());
             };
-            if known.is_none() && !unpacks {
-                self.check_packed(layer).await?;
-                continue;
+            if let Start::Following(Following { base, .. }) = &mut start {
+                // One that failed does not wait for it.
+                let _ = base.take().map(|base| base.send(stack.clone()));
             }
-            let unpacked = match (known, following) {
-                (Some(known), _) => known,
-                (None, following) => {
+            let Some(mut layer) = downloaded.recv().await else {
+                // The download failed, and says why.
+                ahead.push_front(start);
+                return Ok(());
+            };
+            let unpacked = match start {
+                Start::Known(known) => known,
+                Start::Packed => {
+                    self.check_packed(layer).await?;
+                    continue;
+                }
+                Start::Following(following) => {
                     layer.outcome = Outcome::Complete;
                     self.unpack(&stack, &layer, following).await?
                 }
@@ -234,24 +285,31 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
                 outcome: layer.outcome,
             });
             stack.push(unpacked);
-            chain = Some(next);
         }
-        Ok(())
     }
 
-    /// Starts to unpack a layer that still comes.
-    fn follow(
-        &self,
-        parent: Stack,
-        diff_id: DiffId,
-        descriptor: Descriptor,
-        follower: Follower,
-    ) -> Following {
+    /// Starts to unpack a layer that still comes, if there is need.
+    fn start(&self, layer: Coming) -> Result<Start, StoreError> {
+        if let Some(known) = self.store.layer(&layer.chain)? {
+            return Ok(Start::Known(known));
+        }
+        if self.store.layer_storage() == LayerStorage::Packed {
+            return Ok(Start::Packed);
+        }
         let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
-        tokio::task::spawn_blocking(move || {
+        let (base, coming) = oneshot::channel();
+        let unpacked = tokio::task::spawn_blocking(move || {
             let _hold = hold;
-            store.apply_verified(&parent, &diff_id, &descriptor, follower)
-        })
+            let Coming {
+                descriptor,
+                diff_id,
+                follower,
+                ..
+            } = layer;
+            store.apply_verified(&Base::coming(coming), &diff_id, &descriptor, follower)
+        });
+        let base = Some(base);
+        Ok(Start::Following(Following { base, unpacked }))
     }
 
     /// Checks what a store keeps that unpacks nothing.
@@ -279,14 +337,12 @@ impl<S: Fetch + Resolve> Pull<'_, S> {
         &self,
         parent: &Stack,
         layer: &Downloaded,
-        following: Option<Following>,
+        following: Following,
     ) -> Result<Layer, TransferError> {
         self.progress.event(TransferEvent::Unpacking {
             digest: layer.descriptor.digest.clone(),
         });
-        if let Some(following) = following
-            && let Ok(Ok(followed)) = following.await
-        {
+        if let Ok(Ok(followed)) = following.unpacked.await {
             return Ok(followed);
         }
         let (store, hold, parent) = (self.store.clone(), Arc::clone(&self.hold), parent.clone());

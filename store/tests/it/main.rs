@@ -1,5 +1,6 @@
 //! The store from outside: transfers, archives, names, collection.
 
+mod abreast;
 mod archives;
 mod checking;
 mod collection;

@@ -17,14 +17,14 @@ use crate::sys;
 pub(super) struct CopiedUp(HashMap<PathBuf, HashSet<OsString>>);
 
 impl CopiedUp {
-    pub(super) fn insert(&mut self, place: &Place, name: &OsStr) {
+    pub(super) fn insert(&mut self, place: &Place<'_>, name: &OsStr) {
         self.0
             .entry(place.path())
             .or_default()
             .insert(name.to_owned());
     }
 
-    pub(super) fn contains(&self, place: &Place, name: &OsStr) -> bool {
+    pub(super) fn contains(&self, place: &Place<'_>, name: &OsStr) -> bool {
         !self.0.is_empty()
             && self
                 .0
@@ -32,7 +32,7 @@ impl CopiedUp {
                 .is_some_and(|names| names.contains(name))
     }
 
-    pub(super) fn remove(&mut self, place: &Place, name: &OsStr) -> bool {
+    pub(super) fn remove(&mut self, place: &Place<'_>, name: &OsStr) -> bool {
         let names = self.0.get_mut(&place.path());
         names.is_some_and(|names| names.remove(name))
     }
@@ -44,9 +44,8 @@ impl Apply<'_, '_, '_> {
         let Some(mut place) = self.upper.walk(parent)? else {
             return Ok(()); // there is nothing to hide
         };
-        let lower = place.lower().map(|lower| lower.find(name)).transpose();
-        let hidden = lower.during("look up what is removed")?.flatten().is_some();
-        if !hidden && !self.copied_up.contains(&place, name) {
+        let hidden = place.find_lower(name).during("look up what is removed")?;
+        if hidden.is_none() && !self.copied_up.contains(&place, name) {
             return Ok(());
         }
         self.upper.materialise(&mut place)?;
@@ -82,7 +81,8 @@ impl Apply<'_, '_, '_> {
     /// Overlayfs does not look for the mark at a layer's root: each name is hidden by itself.
     pub(super) fn hide_root(&self) -> Result<(), EntryError> {
         let root = self.upper.root();
-        for (name, _, _) in self.lower.merged_root().list().during("read the root")? {
+        let lower = self.lower.root().during("read the root")?;
+        for (name, _, _) in lower.list().during("read the root")? {
             match sys::open_directory(root.handle(), &name) {
                 Ok(directory) => sys::make_opaque(directory).during("hide a directory")?,
                 Err(Errno::NOENT) => {
