@@ -43,9 +43,16 @@ impl FromStr for Location {
         if let Some(name) = text.strip_prefix("docker://") {
             return Ok(Self::Registry(name.parse()?));
         }
+        if text.starts_with(['/', '.']) {
+            return Err(unknown(format!("`{text}` is a path"), text));
+        }
         let Some((transport, rest)) = text.split_once(':') else {
             return Ok(Self::Registry(text.parse()?));
         };
+        if FOREIGN.contains(&transport) {
+            let message = format!("`{transport}:` is a transport of other tools");
+            return Err(unknown(message, text));
+        }
         let (path, name) = split_image(rest);
         let name = name.filter(|name| !name.is_empty());
         let has_path = matches!(transport, "oci" | "oci-archive" | "docker-archive");
@@ -63,6 +70,28 @@ impl FromStr for Location {
             _ => Self::Registry(text.parse()?),
         })
     }
+}
+
+/// Transports of skopeo and podman that there are none of here. Nobody who writes one means a
+/// repository of the hub with that name, which an image would be pushed to.
+const FOREIGN: [&str; 6] = [
+    "containers-storage",
+    "dir",
+    "docker-daemon",
+    "ostree",
+    "sif",
+    "tarball",
+];
+
+/// Refuses a place, and says what there is.
+fn unknown(message: String, text: &str) -> Failure {
+    let hint = match text.starts_with(['/', '.']) {
+        true => format!("say what it is: oci:{text}, oci-archive:{text} or docker-archive:{text}"),
+        false => "places are docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE and \
+                  store:NAME"
+            .to_owned(),
+    };
+    Failure::from(CliError::Arguments { message }).with_hint(&hint)
 }
 
 /// A place that is open: content under the contracts, and the one name that is meant.
@@ -259,7 +288,17 @@ mod tests {
         let text = format!("oci:{}:v1", colons.display());
         let expected = Location::Layout(colons, tag("v1"));
         assert_eq!(text.parse::<Location>().unwrap(), expected);
-        for bad in ["oci:", "oci::v1", "docker-archive:x:BAD", "docker://A", ""] {
+        for bad in [
+            "oci:",
+            "oci::v1",
+            "docker-archive:x:BAD",
+            "docker://A",
+            "",
+            "dir:d",
+            "docker-daemon:x:1",
+            "containers-storage:x",
+            "./x.tar",
+        ] {
             assert!(bad.parse::<Location>().is_err(), "{bad}");
         }
     }
