@@ -159,6 +159,10 @@ pub(crate) fn tags_and_sync() -> Outcome {
     );
     let found = machine.ok(["search", &format!("{}/app", registry.address)]);
     assert!(found.contains("team/app"), "{found}");
+    let nothing = format!("{repository}:v9*");
+    machine
+        .mica(["sync", &nothing, &target])
+        .fails(1, &["v9*` names no image", "1 failed"]);
     machine
         .mica(["tags", &format!("{repository}-none")])
         .fails(1, &["app-none"]);

@@ -58,6 +58,7 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
     };
     let (mut copied, mut same, mut failed) = (0, 0, 0);
     for source in sources {
+        let before = copied + same + failed;
         for repository in session.block_on(sync.repositories(source))?? {
             let tags = session.block_on(sync.tags(source, &repository))??;
             for tag in tags {
@@ -80,6 +81,13 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
                     }
                 }
             }
+        }
+        if copied + same + failed == before {
+            let message = format!("`{source}` names no image");
+            session
+                .printer
+                .report(&CliError::Arguments { message }.into());
+            failed += 1;
         }
     }
     session.printer.message(format!(
