@@ -110,6 +110,25 @@ pub(crate) fn letters_of_ls_and_du() -> Outcome {
     Ok(())
 }
 
+/// What is in the directory that `mica` runs in.
+pub(crate) fn names_of_this_directory() -> Outcome {
+    let machine = built();
+    let here = machine.context("here", &[("layout/f", "")]);
+    machine.ok(["save", "-o", &here.join("t.tar").display().to_string(), "t"]);
+    machine.ok(["create", "--name", "box", "t"]);
+    let look = |name: &str| {
+        let mut command = machine.command(["ls", name, "/a"]);
+        run(command.current_dir(&here))
+    };
+    assert_eq!(look("t.tar").ok(), "g\ns");
+    look("layout").fails(1, &["hint: there is no image `layout`", "`./layout`"]);
+    look("box").fails(1, &["hint: there is no image `box`", "`container:box`"]);
+    machine
+        .mica(["diff", "t"])
+        .fails(1, &["No such container: t", "it is an image"]);
+    Ok(())
+}
+
 pub(crate) fn history_of_a_path() -> Outcome {
     let machine = built();
     let check = |path: &str, expected: &[(u64, &str)]| {

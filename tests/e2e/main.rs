@@ -104,7 +104,7 @@ const TESTS: &[Test] = tests! {
         refusals_are_explained, one_download_for_all;
     archives: save_and_load, docker_loads, podman_loads;
     terminal: login, run_it, exec_it, progress, shell_it;
-    files: of_a_built_image, letters_of_ls_and_du, history_of_a_path, from_everywhere, of_a_registry,
+    files: of_a_built_image, letters_of_ls_and_du, names_of_this_directory, history_of_a_path, from_everywhere, of_a_registry,
         odd_and_hostile_layers, three_hundred_layers, a_gigabyte_of_zeros,
         fifty_thousand_files;
     review: waste_and_its_lines, figures_are_those_of_dive, two_images_differ, directories_differ,

@@ -76,7 +76,13 @@ pub(crate) fn run(args: &DiffArgs, session: &Session) -> Outcome {
         return Err(CliError::Arguments { message }.into());
     }
     let containers = session.containers()?;
-    let id = super::find(&containers, &args.first)?;
+    let id = super::find(&containers, &args.first).map_err(|failure| {
+        let is_image = session.store().is_ok_and(|s| s.find(&args.first).is_ok());
+        match is_image {
+            true => failure.with_hint("it is an image: `mica diff IMAGE IMAGE` compares two"),
+            false => failure,
+        }
+    })?;
     let mut lines = Vec::new();
     for change in containers.changes(&id)? {
         lines.extend_from_slice(format!("{} ", change.kind.letter()).as_bytes());

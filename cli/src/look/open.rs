@@ -1,5 +1,6 @@
 //! Opening what people name.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mica_inspect::{Image, IndexCache, Stack, Tree};
@@ -145,7 +146,7 @@ pub(crate) fn store_image(
     ))
 }
 
-/// Looks in the store, then asks the registry.
+/// Looks in the store, then for an archive here, then asks the registry.
 fn open_name(
     session: &Session,
     name: &str,
@@ -158,13 +159,19 @@ fn open_name(
         Err(error) => error,
     };
     let (StoreError::NotFound { near, .. }, Ok(reference)) = (&missing, name.parse()) else {
+    // An archive in this directory is not what a registry is asked for.
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(Image::of_archive(path, None, wanted)?);
+    }
         return Err(missing.into());
     };
     let near = near.clone();
     open_remote(session, &reference, wanted).map_err(|failure| {
         let not_here = format!("there is no image `{name}` in the store");
-        let hint = match hint::near_names(&near) {
-            Some(near) => format!("{not_here}; {near}"),
+        let other = other_meaning(session, &store, name).or_else(|| hint::near_names(&near));
+        let hint = match other {
+            Some(other) => format!("{not_here}; {other}"),
             None => not_here,
         };
         failure.with_hint(&hint)
@@ -172,6 +179,16 @@ fn open_name(
 }
 
 fn find_in_store(
+/// Says how to write a directory or container that has the name of no image.
+fn other_meaning(session: &Session, store: &Store, name: &str) -> Option<String> {
+    if Path::new(name).is_dir() {
+        return Some(format!("the directory is `./{name}`"));
+    }
+    let containers = session.containers_of(store.clone()).ok()?;
+    let is_container = containers.find(name).is_ok();
+    is_container.then(|| format!("the container is `container:{name}`"))
+}
+
     store: &Store,
     name: &str,
     asked: Option<&Platform>,
