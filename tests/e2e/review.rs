@@ -372,6 +372,13 @@ pub(crate) fn a_page_of_its_own() -> Outcome {
     let page = page.to_str().expect("UTF-8");
     machine.ok(["report", "-o", page, "--previous", "busybox", "w"]);
     let text = fs::read_to_string(page).expect("it was written");
+    let printed = machine.ok(["report", "-o", "-", "--previous", "busybox", "w"]);
+    assert_eq!(printed, text.trim_end(), "`-` is standard output");
+    let (named, unnamed) = (["sbom", "-o", "-", "w"], ["sbom", "w"]);
+    assert_eq!(
+        machine.ok(named).lines().count(),
+        machine.ok(unnamed).lines().count()
+    );
     for part in [
         "<html lang=\"en\">",
         "role=\"img\" aria-label",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,7 +10,7 @@ use mica_inspect::{Efficiency, Finding, Image, Rectangle, Stack, Summary, Tree, 
 use super::compare_text::{self, escape};
 use super::diff::DiffArgs;
 use crate::exit::Exit;
-use crate::failure::{CliError, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::look;
 use crate::printer;
 use crate::session::Session;
@@ -19,7 +18,7 @@ use crate::session::Session;
 /// Write a page about an image: sizes, layers, waste, and what differs from another one
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
-    /// The page's file
+    /// The page's file; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// An image to compare with, such as the previous tag
@@ -72,14 +71,7 @@ pub(crate) fn run(args: &ReportArgs, session: &Session) -> Outcome {
         out += &difference(args, previous, session)?;
     }
     out += "</main></body></html>\n";
-    super::save::save_to(&args.output, |file| {
-        let written = file.write_all(out.as_bytes());
-        Ok(written.map_err(|source| CliError::File {
-            action: "write",
-            path: args.output.clone(),
-            source,
-        })?)
-    })?;
+    super::save::write_document(Some(&args.output), session.printer, &out)?;
     Ok(Exit::Success)
 }
 

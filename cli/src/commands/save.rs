@@ -90,6 +90,25 @@ pub(super) fn write_archive(
     }
 }
 
+/// Writes a document to a file, or to standard output where there is none or it is `-`.
+pub(super) fn write_document(
+    path: Option<&Path>,
+    printer: Printer,
+    document: &str,
+) -> Result<(), Failure> {
+    match path {
+        Some(path) if path != Path::new("-") => save_to(path, |out| {
+            let written = out.write_all(document.as_bytes());
+            Ok(written.map_err(|source| CliError::File {
+                action: "write",
+                path: path.to_owned(),
+                source,
+            })?)
+        }),
+        _ => Ok(printer.data(document)?),
+    }
+}
+
 /// Writes a file that appears when it is whole.
 pub(crate) fn save_to(
     path: &Path,

@@ -1,6 +1,5 @@
 //! `mica sbom`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -8,7 +7,7 @@ use mica_inspect::Materials;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::failure::{CliError, Outcome};
+use crate::failure::Outcome;
 use crate::look;
 use crate::session::Session;
 
@@ -18,7 +17,7 @@ pub(crate) struct SbomArgs {
     /// The document's format
     #[arg(long, value_enum, default_value = "spdx-json")]
     format: Format,
-    /// Write to a file, instead of standard output
+    /// Write to a file, instead of standard output, which is `-`
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -73,16 +72,6 @@ pub(crate) fn run(args: &SbomArgs, session: &Session) -> Outcome {
             .collect(),
     };
     let text = format!("{document:#}\n");
-    match &args.output {
-        None => session.printer.data(text)?,
-        Some(path) => super::save::save_to(path, |out| {
-            let written = out.write_all(text.as_bytes());
-            Ok(written.map_err(|source| CliError::File {
-                action: "write",
-                path: path.clone(),
-                source,
-            })?)
-        })?,
-    }
+    super::save::write_document(args.output.as_deref(), session.printer, &text)?;
     Ok(Exit::Success)
 }
