@@ -182,6 +182,9 @@ pub(crate) fn search_filters() -> Outcome {
     assert_eq!(names(&["stars=3", "is-official=false"]), ada);
     assert_eq!(names(&["is-official=true"]), official);
     assert_eq!(names(&["stars=91"]), "");
+    machine
+        .mica(["search", "--limit", "0", &term])
+        .fails(125, &["1..=100"]);
     let table = machine.ok(["search", &term]);
     assert!(
         table.contains("the tool") && table.contains("[OK]"),

@@ -20,8 +20,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Max number of search results
-    #[arg(long, default_value_t = 25)]
-    limit: usize,
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=100))]
+    limit: u16,
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
@@ -49,11 +49,11 @@ pub(crate) fn run(args: &SearchArgs, session: &Session) -> Outcome {
     });
     let (stars, official) = (stars.transpose()?, filters.boolean("is-official")?);
     let client = session.registry()?;
-    let mut found = session.block_on(client.search(registry, term, args.limit))??;
+    let mut found = session.block_on(client.search(registry, term, args.limit.into()))??;
     found.retain(|entry| {
         entry.star_count >= stars.unwrap_or(0) && official.is_none_or(|is| is == entry.is_official)
     });
-    found.truncate(args.limit);
+    found.truncate(args.limit.into());
     let prefix = match registry {
         "docker.io" => String::new(),
         registry => format!("{registry}/"),
