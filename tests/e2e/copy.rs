@@ -203,6 +203,11 @@ pub(crate) fn artifacts_and_referrers() -> Outcome {
         "--artifact-type",
         kind,
         "--subject",
+    for (place, words) in [("/none.txt", "No such file"), ("/tmp", "is a directory")] {
+        machine
+            .mica(["artifact", "push", &plain, place])
+            .fails(1, &[place, words]);
+    }
         &name,
         &about,
         &file,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -113,15 +114,19 @@ fn named_file(text: &str) -> Result<(PathBuf, MediaType), Failure> {
         _ => (text, FILE_TYPE),
     };
     let path = PathBuf::from(path);
-    if path.is_file() {
-        return Ok((path, MediaType::new(kind)));
+    let found = path.metadata().and_then(|found| match found.is_dir() {
+        true => Err(ErrorKind::IsADirectory.into()),
+        false => Ok(()),
+    });
+    match found {
+        Ok(()) => Ok((path, MediaType::new(kind))),
+        Err(source) => Err(CliError::File {
+            action: "read",
+            path,
+            source,
+        }
+        .into()),
     }
-    Err(CliError::File {
-        action: "read",
-        path,
-        source: std::io::ErrorKind::NotFound.into(),
-    }
-    .into())
 }
 
 async fn push_all(
