@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mica_inspect::InspectError;
+use mica_store::{ArchiveError, StoreError};
 
 use crate::exit::Exit;
 
@@ -86,6 +87,24 @@ pub(crate) enum CliError {
         /// The system's answer.
         #[source]
         source: io::Error,
+    },
+    /// No image of that name can be used.
+    #[error("cannot use the image {name}")]
+    Image {
+        /// The name as given.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// An archive cannot be loaded.
+    #[error("cannot load {place}")]
+    Load {
+        /// The file, the directory or standard input.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: ArchiveError,
     },
     /// A configuration file is not what it should be.
     #[error("cannot read configuration {}", path.display())]
@@ -181,6 +200,20 @@ impl Failure {
         Self {
             hint: Some(hint.to_owned()),
             ..self
+        }
+    }
+
+    /// Names the image where its index alone is named by the error.
+    pub(crate) fn of_image(self, name: &str) -> Self {
+        match crate::hint::store_error(&*self.error) {
+            Some(StoreError::Platform { .. }) => Self {
+                error: Box::new(CliError::Image {
+                    name: name.to_owned(),
+                    source: self.error,
+                }),
+                ..self
+            },
+            _ => self,
         }
     }
 

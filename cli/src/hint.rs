@@ -3,8 +3,9 @@
 use std::error::Error;
 
 use mica_builder::RemoteError;
+use mica_inspect::InspectError;
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
-use mica_store::StoreError;
+use mica_store::{ArchiveError, StoreError, TransferError};
 
 use crate::build::S3CacheError;
 
@@ -15,7 +16,7 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<S3CacheError>() {
             return error.hint();
         }
-        let hint = match (cause.downcast_ref(), registry_error(cause)) {
+        let hint = match (store_error(cause), registry_error(cause)) {
             (Some(error), _) => of_store(error),
             (_, Some(error)) => of_registry(error),
             _ => cause.downcast_ref().and_then(of_remote),
@@ -36,6 +37,23 @@ pub(crate) fn of_remote(error: &RemoteError) -> Option<String> {
                 .into(),
         ),
         _ => None,
+    }
+}
+
+/// Finds the store's error, also in those of other rooms that pass it on as their own.
+pub(crate) fn store_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e StoreError> {
+    if let Some(InspectError::Transfer(error)) = error.downcast_ref() {
+        return store_error(error);
+    }
+    match (
+        error.downcast_ref(),
+        error.downcast_ref(),
+        error.downcast_ref(),
+    ) {
+        (Some(InspectError::Store(error)), _, _)
+        | (_, Some(TransferError::Store(error)), _)
+        | (_, _, Some(ArchiveError::Store(error))) => Some(error),
+        _ => error.downcast_ref(),
     }
 }
 

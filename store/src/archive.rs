@@ -78,6 +78,9 @@ pub enum ArchiveError {
     /// Docker's table of images has no place for an index.
     #[error("docker exporter does not currently support exporting manifest lists")]
     ManifestList,
+    /// It is no tar stream, or one of its headers is broken.
+    #[error("not an image archive: it is no tar stream, or a damaged one")]
+    NotTar,
     /// There is no image in it.
     #[error("not an image archive: it has neither manifest.json nor index.json")]
     NotAnArchive,

@@ -51,6 +51,24 @@ pub(crate) fn save_and_load() -> Outcome {
     Ok(())
 }
 
+pub(crate) fn no_archives() -> Outcome {
+    let machine = Machine::new();
+    let directory = machine.context("empty", &[]).display().to_string();
+    for (place, words) in [
+        ("/etc/passwd", "it is no tar stream"),
+        (&directory, "neither manifest.json nor index.json"),
+        ("/none.tar", "No such file"),
+    ] {
+        let loaded = machine.mica(["load", "-i", place]);
+        loaded.fails(1, &[&format!("cannot load {place}"), words]);
+    }
+    // The bytes of a header are not shown: they may be anything.
+    let loaded = machine.mica_with_input(["load"], &[b'\x1b'; 1024]);
+    loaded.fails(1, &["cannot load standard input", "it is no tar stream"]);
+    assert!(!loaded.stderr.contains('\x1b'), "{loaded}");
+    Ok(())
+}
+
 pub(crate) fn podman_loads() -> Outcome {
     needs(&["podman"])?;
     let machine = Machine::with_busybox();

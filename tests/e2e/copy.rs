@@ -110,7 +110,16 @@ pub(crate) fn lists_of_platforms() -> Outcome {
     assert_eq!(one, digest);
     machine
         .mica(["copy", "--platform", "linux/s390x", &list, &copy])
-        .fails(1, &["linux/s390x", "arm64"]);
+        .fails(1, &["linux/s390x", "arm64", &list, "hint: "]);
+    for command in ["pull", "layers"] {
+        let place = format!("{}{list}", if command == "pull" { "" } else { "docker://" });
+        machine
+            .mica([command, "--platform", "linux/s390x", &place])
+            .fails(1, &[&list, "hint: choose one of them"]);
+    }
+    let other = machine.mica(["pull", "--platform", "linux/s390x", &name]);
+    other.ok();
+    assert!(other.stderr.contains("not for linux/s390x"), "{other}");
     machine
         .mica(["manifest", "rm", &list])
         .fails(1, &["No such manifest"]);
@@ -150,6 +159,10 @@ pub(crate) fn tags_and_sync() -> Outcome {
     };
     sync("2 copied, 0 up to date, 0 failed");
     sync("0 copied, 2 up to date, 0 failed");
+    let nothing = format!("{repository}:v9*");
+    machine
+        .mica(["sync", &nothing, &target])
+        .fails(1, &["v9*` names no image", "1 failed"]);
     assert_eq!(machine.ok(["tags", &format!("{target}/app")]), "v1\nv2");
     let everything = format!("{}/team/*", registry.address);
     let planned = machine.mica(["sync", "--dry-run", &everything, &target]);
@@ -159,10 +172,6 @@ pub(crate) fn tags_and_sync() -> Outcome {
     );
     let found = machine.ok(["search", &format!("{}/app", registry.address)]);
     assert!(found.contains("team/app"), "{found}");
-    let nothing = format!("{repository}:v9*");
-    machine
-        .mica(["sync", &nothing, &target])
-        .fails(1, &["v9*` names no image", "1 failed"]);
     machine
         .mica(["tags", &format!("{repository}-none")])
         .fails(1, &["app-none"]);
@@ -194,6 +203,11 @@ pub(crate) fn artifacts_and_referrers() -> Outcome {
         fs::read_to_string(out.join("note.txt")).expect("it came"),
         "hello"
     );
+    for (place, words) in [("/none.txt", "No such file"), ("/tmp", "is a directory")] {
+        machine
+            .mica(["artifact", "push", &plain, place])
+            .fails(1, &[place, words]);
+    }
     // Debian's registry has no referrers API: the tag schema stands in for it.
     let about = format!("{}/team/app", registry.address);
     let kind = "application/x-signature";
@@ -203,11 +217,6 @@ pub(crate) fn artifacts_and_referrers() -> Outcome {
         "--artifact-type",
         kind,
         "--subject",
-    for (place, words) in [("/none.txt", "No such file"), ("/tmp", "is a directory")] {
-        machine
-            .mica(["artifact", "push", &plain, place])
-            .fails(1, &[place, words]);
-    }
         &name,
         &about,
         &file,

@@ -85,7 +85,8 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
         at_once: session.transfers()?.uploads,
         progress: TransferProgress::new(session.printer, Direction::Push, verbosity),
     };
-    let target = copy.run(&source, &destination)?;
+    let target = copy.run(&source, &destination);
+    let target = target.map_err(|failure| failure.of_image(&args.source))?;
     if let Some(path) = &args.digestfile {
         let written = std::fs::write(path, format!("{}\n", target.digest));
         written.map_err(|source| CliError::File {

@@ -25,13 +25,19 @@ pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let _held = store.hold()?;
     let loaded = match &args.input {
-        Some(path) => mica_store::load_file(&store, path)?,
+        Some(path) => mica_store::load_file(&store, path).map_err(|source| CliError::Load {
+            place: path.display().to_string(),
+            source,
+        })?,
         None if io::stdin().is_terminal() => {
             return Err(
                 CliError::NoTerminal("requested load from stdin, but stdin is empty").into(),
             );
         }
-        None => mica_store::load(&store, io::stdin().lock())?,
+        None => mica_store::load(&store, io::stdin().lock()).map_err(|source| CliError::Load {
+            place: "standard input".to_owned(),
+            source,
+        })?,
     };
     for loaded in loaded {
         session.printer.line(match loaded.reference {

@@ -109,6 +109,15 @@ pub(crate) fn pull_for_build(
     )
 }
 
+/// An image that is not part of an index is there for one platform, whichever is asked for.
+fn warn_of_platform(printer: Printer, reference: &Reference, image: &Image, wanted: &Platform) {
+    let is = image.config.value().platform();
+    if !is.satisfies(wanted) {
+        let name = reference.familiar();
+        printer.warning(&format!("{name} is for {is}, not for {wanted}"));
+    }
+}
+
 /// Pulls an image into the store; `run` and `create` do so too, for an image that is not there.
 pub(super) fn pull(
     session: &Session,
@@ -133,9 +142,13 @@ pub(super) fn pull(
         let (version, repository) = (version.unwrap_or_default(), reference.repository());
         printer.line(format!("{version}: Pulling from {repository}"))?;
     }
-    let platform = platform.unwrap_or(&host);
-    let pulled = mica_store::pull(store, &repository, reference, platform, &progress);
-    let image = session.block_on(pulled)??;
+    let wanted = platform.unwrap_or(&host);
+    let pulled = mica_store::pull(store, &repository, reference, wanted, &progress);
+    let pulled = session.block_on(pulled)?.map_err(Failure::from);
+    let image = pulled.map_err(|failure| failure.of_image(&reference.familiar()))?;
+    if let Some(wanted) = platform {
+        warn_of_platform(printer, reference, &image, wanted);
+    }
     if verbosity == Verbosity::Normal {
         let is_known = former.is_some() && former == known()?;
         let news = if is_known {

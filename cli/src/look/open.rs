@@ -75,7 +75,8 @@ pub(crate) fn open(
     {
         target = of_layer;
     }
-    let image = open_location(session, &target.location, platform)?;
+    let image = open_location(session, &target.location, platform);
+    let image = image.map_err(|failure| failure.of_image(text))?;
     let layer = target.layer.map(|layer| image.find_layer(&layer));
     Ok(Looked {
         layer: layer.transpose()?,
@@ -158,12 +159,12 @@ fn open_name(
         Ok((target, image)) => return Ok(Image::of_store(name, &store, &target, image)?),
         Err(error) => error,
     };
-    let (StoreError::NotFound { near, .. }, Ok(reference)) = (&missing, name.parse()) else {
     // An archive in this directory is not what a registry is asked for.
     let path = Path::new(name);
     if path.is_file() {
         return Ok(Image::of_archive(path, None, wanted)?);
     }
+    let (StoreError::NotFound { near, .. }, Ok(reference)) = (&missing, name.parse()) else {
         return Err(missing.into());
     };
     let near = near.clone();
@@ -178,7 +179,6 @@ fn open_name(
     })
 }
 
-fn find_in_store(
 /// Says how to write a directory or container that has the name of no image.
 fn other_meaning(session: &Session, store: &Store, name: &str) -> Option<String> {
     if Path::new(name).is_dir() {
@@ -189,6 +189,7 @@ fn other_meaning(session: &Session, store: &Store, name: &str) -> Option<String>
     is_container.then(|| format!("the container is `container:{name}`"))
 }
 
+fn find_in_store(
     store: &Store,
     name: &str,
     asked: Option<&Platform>,

@@ -39,6 +39,14 @@ pub(crate) enum Entry {
     Link(String),
 }
 
+/// What the reader says about a broken header quotes its bytes, which are no text for people.
+fn broken(error: io::Error) -> ArchiveError {
+    match error.kind() {
+        io::ErrorKind::Other => ArchiveError::NotTar,
+        _ => ArchiveError::Read(error),
+    }
+}
+
 impl Contents {
     /// Reads the headers of a plain tar file.
     pub(crate) fn of_tar(mut file: File) -> Result<Self, ArchiveError> {
@@ -46,7 +54,7 @@ impl Contents {
         file.seek(SeekFrom::Start(0)).map_err(ArchiveError::Read)?;
         let mut archive = tar::Archive::new(&file);
         for entry in archive.entries_with_seek().map_err(ArchiveError::Read)? {
-            let entry = entry.map_err(ArchiveError::Read)?;
+            let entry = entry.map_err(broken)?;
             if let Some((path, entry)) = read_header(&entry) {
                 entries.insert(path, entry);
             }
