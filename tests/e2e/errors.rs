@@ -78,6 +78,9 @@ pub(crate) fn command_line_errors() -> Outcome {
         .mica(["build", "--no-cahce", "."])
         .fails(125, &["--no-cahce", "--no-cache"]);
     machine.mica(["imagse"]).fails(1, &["imagse", "images"]);
+    // What all commands have in common comes after what is the command's own.
+    let help = machine.ok(["ls", "--help"]);
+    assert!(help.find("--platform") < help.find("--root"), "{help}");
     Ok(())
 }
 

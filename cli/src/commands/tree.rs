@@ -28,10 +28,10 @@ use crate::session::Session;
 )]
 pub(crate) struct Arguments {
     /// Where images and containers are kept
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     pub(crate) root: Option<PathBuf>,
     /// Where state that ends with a boot is kept
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     pub(crate) runroot: Option<PathBuf>,
     /// Print version information and quit
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
