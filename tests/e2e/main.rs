@@ -90,7 +90,8 @@ const TESTS: &[Test] = tests! {
     progress: plain_lines, failure, raw_json, quiet_and_none;
     why: every_input, edited_dockerfile, another_base, many_files, past_builds;
     shell: before_and_after, kept_until_pruned;
-    registry: login_push_pull, push_with_nothing_to_do, eight_blobs_at_once, newer_bases, peers_accept_what_was_pushed, wrong_password, loopback_http;
+    registry: login_push_pull, push_with_nothing_to_do, eight_blobs_at_once, newer_bases,
+        one_image_in_two_manifests, peers_accept_what_was_pushed, wrong_password, loopback_http;
     registries: mirrors_of_every_tool, blocked_and_wrong_files, client_certificates, search_filters, precedence_of_all_files;
     logins: files_in_their_order, programs_that_keep_them, a_program_that_is_missing,
         podman_and_mica, several_logins_at_one_host, token_server;

@@ -15,6 +15,22 @@ fn login(machine: &Machine, registry: &Registry) {
     assert!(login.ok().contains("Login Succeeded"), "{login}");
 }
 
+/// An image that lost a name, but has another in a manifest with other compression.
+pub(crate) fn one_image_in_two_manifests() -> Outcome {
+    let registry = Registry::open()?;
+    let machine = Machine::with_busybox();
+    machine.build("app", "FROM busybox\nRUN echo app > /f\n", &[]);
+    let name = format!("{}/app:1", registry.address);
+    machine.ok(["copy", "-q", "store:app", &name]);
+    machine.ok(["pull", "-q", &name]);
+    machine.ok(["tag", "busybox", &name]);
+    let listed = || machine.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(!listed().contains("<none>"), "{}", listed());
+    machine.ok(["rmi", "app"]);
+    assert_eq!(listed().matches("<none>").count(), 1, "{}", listed());
+    Ok(())
+}
+
 /// Memory does not grow with the number of blobs that move at a time, nor with their size.
 pub(crate) fn eight_blobs_at_once() -> Outcome {
     needs(&["python3"])?;

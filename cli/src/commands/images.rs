@@ -1,9 +1,10 @@
 //! `mica images`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
 use jiff::Timestamp;
+use mica_oci::Digest;
 use mica_store::{Image, Store, StoreError, Tagged};
 use serde_json::Value;
 
@@ -102,27 +103,36 @@ fn select(args: &ImagesArgs, store: &Store, session: &Session) -> Result<Vec<Ent
         None => Ok(None),
     };
     let (before, since) = (moment("before")?, moment("since")?);
-    let mut entries = Vec::new();
-    for tagged in store.images()? {
-        let image = match store.image(&tagged.target, None) {
-            Ok(image) => image,
-            // Artifacts are in the store for those who pull them from it.
-            Err(StoreError::NotAnImage { .. }) => continue,
-            // One image that cannot be read, or is for another platform alone, hides no other.
-            Err(error) => {
-                session.printer.warning(&error.to_string());
-                continue;
-            }
-        };
-        let time = created(&image);
+    let mut chosen = Vec::new();
+    for entry in entries(store, session)? {
+        let time = created(&entry.image);
         let in_time = before.is_none_or(|limit| time < Some(limit))
             && since.is_none_or(|limit| time > Some(limit));
-        let entry = Entry { tagged, image };
         if in_time && is_named(args.name.as_deref(), &entry.tagged) && fits(&filters, &entry)? {
-            entries.push(entry);
+            chosen.push(entry);
         }
     }
-    entries.sort_by_key(|entry| std::cmp::Reverse(created(&entry.image)));
+    chosen.sort_by_key(|entry| std::cmp::Reverse(created(&entry.image)));
+    Ok(chosen)
+}
+
+/// Returns all images. One that lost a name is not listed without one while it has another, perhaps
+/// in a manifest with other compression.
+fn entries(store: &Store, session: &Session) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    for tagged in store.images()? {
+        match store.image(&tagged.target, None) {
+            Ok(image) => entries.push(Entry { tagged, image }),
+            // Artifacts are in the store for those who pull them from it.
+            Err(StoreError::NotAnImage { .. }) => {}
+            // One image that cannot be read, or is for another platform alone, hides no other.
+            Err(error) => session.printer.warning(&error.to_string()),
+        }
+    }
+    let has_name = |entry: &&Entry| entry.tagged.reference.is_some();
+    let named = entries.iter().filter(has_name);
+    let named: HashSet<Digest> = named.map(|entry| entry.image.id().clone()).collect();
+    entries.retain(|entry| has_name(&entry) || !named.contains(entry.image.id()));
     Ok(entries)
 }
 
