@@ -102,6 +102,11 @@ pub(crate) fn of_a_built_image() -> Outcome {
 pub(crate) fn letters_of_ls_and_du() -> Outcome {
     let machine = built();
     assert_eq!(machine.ok(["du", "-sh", "t", "/opt"]), "100kB\t/opt");
+    let levels = |flag| machine.ok(["find", flag, "1", "--type", "d", "t", "/opt"]);
+    assert_eq!(levels("--max-depth"), "/opt\n/opt/x");
+    assert_eq!(levels("--maxdepth"), levels("--max-depth"));
+    let zeros = machine.ok(["find", "-0", "t", "/opt/x"]);
+    assert_eq!(zeros, "/opt/x\0/opt/x/zeros\0");
     let long = machine.ok(["ls", "-lah", "t", "/opt/x"]);
     assert!(
         long.contains(" 100kB ") && long.ends_with(" zeros"),

@@ -54,9 +54,9 @@ pub(crate) fn run(args: &DuArgs, session: &Session) -> Outcome {
         let from = looked.image.find(&tree, path.as_bytes(), Follow::All)?;
         let sums = sums(&tree, from);
         let mut rows: Vec<(Vec<u8>, NodeId)> = tree.walk(from).collect();
-        let top = depth(&rows[0].0);
+        let top = look::depth(&rows[0].0);
         let is_shown = |path: &[u8], id: NodeId| {
-            let level = depth(path) - top;
+            let level = look::depth(path) - top;
             level == 0
                 || (deepest.is_none_or(|deepest| level <= deepest)
                     && (args.all || tree.is_directory(id)))
@@ -102,12 +102,6 @@ fn sums(tree: &Tree<'_>, from: NodeId) -> HashMap<NodeId, u64> {
         *sums.entry(tree.parent(*id)).or_insert(0) += size;
     }
     sums
-}
-
-fn depth(path: &[u8]) -> usize {
-    path.split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty())
-        .count()
 }
 
 /// Puts each directory behind what is in it, the order otherwise as it is.

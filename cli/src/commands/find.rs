@@ -39,6 +39,12 @@ pub(crate) struct FindArgs {
     /// The group's number
     #[arg(long)]
     gid: Option<u32>,
+    /// Look no more than that many levels below each path
+    #[arg(long, alias = "maxdepth", value_name = "N")]
+    max_depth: Option<usize>,
+    /// End each line with a zero byte, for `xargs -0`
+    #[arg(short = '0', long, conflicts_with = "format")]
+    print0: bool,
     /// Show type, rights, owner, size and time
     #[arg(short, long)]
     long: bool,
@@ -120,8 +126,14 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
     let paths = args.at.paths.iter();
     let find = |path: &OsString| looked.image.find(&tree, path.as_bytes(), Follow::All);
     let found: Vec<_> = paths.map(find).collect::<Result<_, _>>()?;
+    let end: &[u8] = if args.print0 { b"\0" } else { b"\n" };
     for from in found {
+        let top = look::depth(&tree.path(from));
         for (path, id) in tree.walk(from) {
+            let level = look::depth(&path) - top;
+            if args.max_depth.is_some_and(|deepest| level > deepest) {
+                continue;
+            }
             if !filter.fits(&path, tree.data(id)) {
                 continue;
             }
@@ -133,7 +145,7 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
                 write!(out, "{} ", look::long_line(&tree, id, SizeStyle::Bytes))?;
             }
             out.write_all(&look::text_path(&path, is_terminal))?;
-            out.write_all(b"\n")?;
+            out.write_all(end)?;
         }
     }
     out.flush()?;

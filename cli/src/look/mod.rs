@@ -7,5 +7,7 @@ mod transport;
 
 pub(crate) use arguments::{FilesArgs, Format, ImageArgs, LayerArgs};
 pub(crate) use open::{Looked, open, store_image};
-pub(crate) use rows::{FileRow, SizeStyle, facts_line, long_line, one_line, printable, text_path};
+pub(crate) use rows::{
+    FileRow, SizeStyle, depth, facts_line, long_line, one_line, printable, text_path,
+};
 pub(crate) use transport::split_image;

@@ -124,6 +124,13 @@ pub(crate) enum SizeStyle {
     Unit,
 }
 
+/// Returns how many names a path has.
+pub(crate) fn depth(path: &[u8]) -> usize {
+    path.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty())
+        .count()
+}
+
 /// Describes a node as `ls -l` does.
 pub(crate) fn long_line(tree: &Tree<'_>, id: NodeId, style: SizeStyle) -> String {
     facts_line(tree.kind(id), tree.data(id), style)
