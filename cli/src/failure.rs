@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mica_inspect::InspectError;
-use mica_store::{ArchiveError, StoreError};
+use mica_store::StoreError;
 
 use crate::exit::Exit;
 
@@ -97,14 +97,16 @@ pub(crate) enum CliError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// An archive cannot be loaded.
-    #[error("cannot load {place}")]
-    Load {
+    /// An archive cannot be used.
+    #[error("cannot {action} {place}")]
+    Archive {
+        /// What was attempted: a verb.
+        action: &'static str,
         /// The file, the directory or standard input.
         place: String,
         /// What is wrong with it.
         #[source]
-        source: ArchiveError,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A configuration file is not what it should be.
     #[error("cannot read configuration {}", path.display())]
@@ -203,17 +205,19 @@ impl Failure {
         }
     }
 
-    /// Names the image where its index alone is named by the error.
+    /// Names the image where the error has no more than the digest of one of its documents.
     pub(crate) fn of_image(self, name: &str) -> Self {
         match crate::hint::store_error(&*self.error) {
-            Some(StoreError::Platform { .. }) => Self {
-                error: Box::new(CliError::Image {
-                    name: name.to_owned(),
-                    source: self.error,
-                }),
-                ..self
-            },
-            _ => self,
+            Some(StoreError::Platform { .. }) => {}
+            Some(StoreError::Document(error)) if crate::hint::is_of_artifact(error) => {}
+            _ => return self,
+        }
+        Self {
+            error: Box::new(CliError::Image {
+                name: name.to_owned(),
+                source: self.error,
+            }),
+            ..self
         }
     }
 

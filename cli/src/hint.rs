@@ -4,6 +4,7 @@ use std::error::Error;
 
 use mica_builder::RemoteError;
 use mica_inspect::InspectError;
+use mica_oci::DocumentError;
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::{ArchiveError, StoreError, TransferError};
 
@@ -19,7 +20,10 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
         let hint = match (store_error(cause), registry_error(cause)) {
             (Some(error), _) => of_store(error),
             (_, Some(error)) => of_registry(error),
-            _ => cause.downcast_ref().and_then(of_remote),
+            _ => {
+                let remote = cause.downcast_ref().and_then(of_remote);
+                remote.or_else(|| cause.downcast_ref().and_then(of_inspection))
+            }
         };
         if hint.is_some() {
             return hint;
@@ -81,13 +85,37 @@ pub(crate) fn near_names(near: &[String]) -> Option<String> {
     }
 }
 
+/// Tells whether what is no image configuration was never said to be one.
+pub(crate) fn is_of_artifact(error: &DocumentError) -> bool {
+    let kind = &error.media_type;
+    !(kind.is_manifest() || kind.is_index() || kind.is_image_config())
+}
+
+/// Says how to name one of an archive's images.
+fn of_inspection(error: &InspectError) -> Option<String> {
+    match error {
+        InspectError::SeveralImages { path, names } => {
+            let (path, name) = (path.display(), names.first()?);
+            Some(format!(
+                "choose one of them, such as docker-archive:{path}:{name}"
+            ))
+        }
+        _ => None,
+    }
+}
+
 fn of_store(error: &StoreError) -> Option<String> {
     match error {
         StoreError::NotFound { near, .. } => {
             near_names(near).or_else(|| Some("`mica images` lists what there is".into()))
         }
         StoreError::Ambiguous { .. } => Some("give more digits of the ID".into()),
-        StoreError::Platform { .. } => Some("choose one of them with --platform".into()),
+        StoreError::Platform { available, .. } if !available.is_empty() => {
+            Some("choose one of them with --platform".into())
+        }
+        StoreError::Document(error) if is_of_artifact(error) => {
+            Some("it is an artifact and no image: `mica artifact pull` gets its files".into())
+        }
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("run as root, or choose a store of your own with --root".into())
         }

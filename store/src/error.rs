@@ -105,7 +105,7 @@ pub enum StoreError {
         matches: Vec<String>,
     },
     /// An index lists nothing for the platform asked for.
-    #[error("{digest} has nothing for platform {wanted}, only for: {}", available.join(", "))]
+    #[error("{digest} has nothing for platform {wanted}, {}", only_for(available))]
     Platform {
         /// The index.
         digest: Digest,
@@ -222,5 +222,12 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
             path: path.to_owned(),
             source: source.into(),
         })
+    }
+}
+
+fn only_for(platforms: &[String]) -> String {
+    match platforms {
+        [] => "nor for any other".into(),
+        platforms => format!("only for: {}", platforms.join(", ")),
     }
 }

@@ -62,10 +62,44 @@ pub(crate) fn no_archives() -> Outcome {
         let loaded = machine.mica(["load", "-i", place]);
         loaded.fails(1, &[&format!("cannot load {place}"), words]);
     }
+    let out = machine.path("out").display().to_string();
+    let unpack = ["image", "unpack"];
+    machine
+        .mica(["import", "/etc/passwd", "x"])
+        .fails(1, &["cannot import /etc/passwd"]);
+    machine
+        .mica([unpack[0], unpack[1], "--layer", "/etc/passwd", &out])
+        .fails(1, &["cannot unpack /etc/passwd"]);
+    machine
+        .mica([unpack[0], unpack[1], "/etc/passwd", &out])
+        .fails(
+            1,
+            &[
+                "no such image: /etc/passwd",
+                "hint: `mica extract /etc/passwd",
+            ],
+        );
     // The bytes of a header are not shown: they may be anything.
     let loaded = machine.mica_with_input(["load"], &[b'\x1b'; 1024]);
     loaded.fails(1, &["cannot load standard input", "it is no tar stream"]);
     assert!(!loaded.stderr.contains('\x1b'), "{loaded}");
+    Ok(())
+}
+
+pub(crate) fn several_images() -> Outcome {
+    let machine = Machine::with_busybox();
+    machine.build("third", "FROM busybox\nLABEL a=b\n", &[]);
+    let archive = machine.path("all.tar").display().to_string();
+    machine.ok(["save", "-o", &archive, "busybox", "third"]);
+    let one = format!("docker-archive:{archive}:busybox:latest");
+    machine.mica(["layers", &archive]).fails(
+        1,
+        &[
+            "holds 2 images",
+            &format!("hint: choose one of them, such as {one}"),
+        ],
+    );
+    assert_eq!(machine.ok(["layers", &one]).lines().count(), 2);
     Ok(())
 }
 

@@ -191,6 +191,14 @@ pub(crate) fn artifacts_and_referrers() -> Outcome {
         &plain,
         &file,
     ]);
+    for (command, place) in [
+        ("pull", plain.clone()),
+        ("layers", format!("docker://{plain}")),
+    ] {
+        machine
+            .mica([command, &place])
+            .fails(1, &[&place, "hint: it is an artifact"]);
+    }
     let out = machine.path("out");
     machine.ok([
         "artifact",

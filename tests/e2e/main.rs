@@ -103,7 +103,7 @@ const TESTS: &[Test] = tests! {
     proxies: reach_registries;
     bad_days: pushes, pulls, every_fault_once, every_refusal_once, lies_are_refused, corrupt_content,
         refusals_are_explained, one_download_for_all;
-    archives: save_and_load, no_archives, docker_loads, podman_loads;
+    archives: save_and_load, no_archives, several_images, docker_loads, podman_loads;
     terminal: login, run_it, exec_it, progress, shell_it;
     files: of_a_built_image, letters_of_ls_and_du, names_of_this_directory, history_of_a_path, from_everywhere, of_a_registry,
         odd_and_hostile_layers, three_hundred_layers, a_gigabyte_of_zeros,

@@ -47,7 +47,17 @@ pub(crate) fn run(args: &ImportArgs, session: &Session) -> Outcome {
         .any(|scheme| args.source.starts_with(scheme));
     let image = match is_address {
         true => download(&args.source, &store, config, session)?,
-        false => store.import(open(&args.source)?, config)?,
+        false => {
+            let imported = store.import(open(&args.source)?, config);
+            imported.map_err(|error| CliError::Archive {
+                action: "import",
+                place: match args.source.as_str() {
+                    "-" => "standard input".to_owned(),
+                    path => path.to_owned(),
+                },
+                source: error.into(),
+            })?
+        }
     };
     match &args.reference {
         Some(reference) => store.tag_image(&image.target, reference)?,

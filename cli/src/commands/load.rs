@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
+use mica_store::ArchiveError;
 
 use crate::exit::Exit;
 use crate::failure::{CliError, Outcome};
@@ -25,19 +26,15 @@ pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let _held = store.hold()?;
     let loaded = match &args.input {
-        Some(path) => mica_store::load_file(&store, path).map_err(|source| CliError::Load {
-            place: path.display().to_string(),
-            source,
-        })?,
+        Some(path) => mica_store::load_file(&store, path)
+            .map_err(|error| failed(path.display().to_string(), error))?,
         None if io::stdin().is_terminal() => {
             return Err(
                 CliError::NoTerminal("requested load from stdin, but stdin is empty").into(),
             );
         }
-        None => mica_store::load(&store, io::stdin().lock()).map_err(|source| CliError::Load {
-            place: "standard input".to_owned(),
-            source,
-        })?,
+        None => mica_store::load(&store, io::stdin().lock())
+            .map_err(|error| failed("standard input".to_owned(), error))?,
     };
     for loaded in loaded {
         session.printer.line(match loaded.reference {
@@ -46,4 +43,12 @@ pub(crate) fn run(args: &LoadArgs, session: &Session) -> Outcome {
         })?;
     }
     Ok(Exit::Success)
+}
+
+fn failed(place: String, error: ArchiveError) -> CliError {
+    CliError::Archive {
+        action: "load",
+        place,
+        source: error.into(),
+    }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mica_store::{Limits, Ownership, PlainTree};
+use mica_store::{Limits, Ownership, PlainTree, StoreError};
 
 use crate::config::Settings;
 use crate::exit::Exit;
@@ -45,7 +45,9 @@ pub(crate) fn run(args: &UnpackArgs, session: &Session) -> Outcome {
         [image, directory] if args.layer.is_empty() => {
             let image = image.to_string_lossy();
             let store = session.store()?;
-            let image = store.find(&image)?;
+            let image = store
+                .find(&image)
+                .map_err(|error| elsewhere(error, &image))?;
             prepare(directory, args.force)?;
             store.unpack_onto(&image, directory, &limits)?;
         }
@@ -57,11 +59,27 @@ pub(crate) fn run(args: &UnpackArgs, session: &Session) -> Outcome {
     Ok(Exit::Success)
 }
 
+/// Says what takes images that are not in the store.
+fn elsewhere(error: StoreError, name: &str) -> Failure {
+    let is_place = Path::new(name).exists() || name.contains("://");
+    let is_missing = matches!(error, StoreError::NotFound { .. });
+    let failure = Failure::from(error);
+    match is_missing && is_place {
+        true => failure.with_hint(&format!("`mica extract {name} -o DIR` looks there")),
+        false => failure,
+    }
+}
+
 fn layers(files: &[PathBuf], directory: &Path, limits: &Limits) -> Result<(), Failure> {
     let mut tree = PlainTree::new(directory, limits);
     for path in files {
         let file = File::open(path).map_err(|source| failed("open", path, source))?;
-        tree.apply(file, || Ok(()))?;
+        let applied = tree.apply(file, || Ok(()));
+        applied.map_err(|error| CliError::Archive {
+            action: "unpack",
+            place: path.display().to_string(),
+            source: error.into(),
+        })?;
     }
     Ok(tree.finish()?)
 }
