@@ -99,6 +99,19 @@ pub(crate) fn limits_of_the_configuration() -> Outcome {
     configure(&other, r#"{"layer-limits": {"entries": 0}}"#);
     let refused = other.mica(["load", "-i", text(&archive)]);
     refused.fails(1, &["the number of entries is over the limit of 0"]);
+    // A refusal ends the command also while much of the layer is still to come.
+    let many = machine.context("many", &[("a", ""), ("b", "")]);
+    fs::write(many.join("c"), vec![b'c'; 16 << 20]).expect("the directory is ours");
+    let tar = machine.path("many.tar");
+    run(Command::new("tar")
+        .arg("-cf")
+        .arg(&tar)
+        .arg("-C")
+        .arg(&many)
+        .arg("."))
+    .ok();
+    let refused = other.mica(["import", text(&tar), "many:1"]);
+    refused.fails(1, &["the number of entries is over the limit of 0"]);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use mica_oci::{ChainId, Descriptor, DiffId, Digest, Hasher, Verified};
 
 use super::Base;
 use crate::error::At;
-use crate::layer::{Applied, Decompressed, apply};
+use crate::layer::{Applied, Decompressed, LayerError, apply};
 use crate::{
     Layer, LayerDescription, LayerWriter, Limits, Metadata, Stack, Store, StoreError, View, sys,
 };
@@ -141,18 +141,22 @@ fn unpack(
     let hasher = known.is_none().then(Hasher::new);
     let mut chunks = Chunks::new(receiver, used, hasher);
     let applied = thread::scope(|scope| {
-        let applied = scope.spawn(|| apply(root, base, &mut chunks, limits));
+        // With an error the chunks go, too: who feeds would wait for ever for somebody to take one.
+        let applied = scope.spawn(move || -> Result<_, LayerError> {
+            Ok((apply(root, base, &mut chunks, limits)?, chunks))
+        });
         feed(stream, sender, &buffers);
         applied
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
+    let (applied, chunks) = applied?;
     let Applied {
         entries,
         content,
         describes_root,
         ..
-    } = applied?;
+    } = applied;
     if !describes_root {
         // Overlayfs shows the topmost layer's: like the one below it.
         let (_, view) = base.get()?;
