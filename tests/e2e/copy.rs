@@ -281,6 +281,27 @@ pub(crate) fn insecure_registries() -> Outcome {
         ];
         machine.mica(arguments).fails(1, &said);
     }
+    let (host, note) = (
+        distant(&registry.address),
+        machine.context("n", &[("f", "")]),
+    );
+    let (file, out) = (note.join("f"), machine.path("out"));
+    let [file, out] = [file, out].map(|path| path.display().to_string());
+    let (artifact, mirror) = (format!("{host}/note:1"), format!("{host}/mirror"));
+    let told: [&[&str]; 7] = [
+        &["tags", &plain],
+        &["sync", &plain, &mirror],
+        &["sync", &format!("{host}/mirror/*"), &host],
+        &["artifact", "push", &artifact, &file],
+        &["artifact", "pull", "-o", &out, &artifact],
+        &["artifact", "ls", &artifact],
+        &["manifest", "rm", "--remote", &artifact],
+    ];
+    for arguments in told {
+        let words = ["server gave HTTP response to HTTPS client", "--insecure"];
+        machine.mica(arguments).fails(1, &words);
+        machine.ok(arguments.iter().chain([&"--insecure"]));
+    }
     let moved = plain.replace(":v1", ":v2");
     let allowed: [&[&str]; 4] = [
         &["copy", "-q", "--insecure", &plain, &layout],

@@ -13,6 +13,7 @@ use mica_registry_client::{Actions, Repository};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
+use super::insecure::InsecureArgs;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
 use crate::printer::Table;
@@ -42,6 +43,8 @@ pub(crate) struct PushArgs {
     /// The image in the same repository that the artifact is about
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// The artifact's name; without a tag it has its digest alone
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
@@ -56,6 +59,8 @@ pub(crate) struct PullArgs {
     /// Where to put the files
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// The artifact's name
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     name: String,
@@ -70,6 +75,8 @@ pub(crate) struct ListArgs {
     /// Format output: `json`
     #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
     format: Option<String>,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// The image
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     name: String,
@@ -94,9 +101,8 @@ pub(crate) fn run(command: &ArtifactCommand, session: &Session) -> Outcome {
 
 fn push(args: &PushArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let repository = session
-        .registry()?
-        .repository(&reference, Actions::PullPush);
+    let client = args.tls.registry(session, &[reference.registry()])?;
+    let repository = client.repository(&reference, Actions::PullPush);
     let files = args.files.iter().map(|text| named_file(text));
     let files = files.collect::<Result<Vec<_>, _>>()?;
     let pushed = session.block_on(push_all(args, &reference, &repository, &files))?;
@@ -270,7 +276,8 @@ fn describe(path: &Path, kind: &MediaType) -> std::io::Result<Descriptor> {
 
 fn pull(args: &PullArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let repository = session.registry()?.repository(&reference, Actions::Pull);
+    let client = args.tls.registry(session, &[reference.registry()])?;
+    let repository = client.repository(&reference, Actions::Pull);
     let pulled = session.block_on(async {
         let (_, raw, digest) = repository.manifest(&reference).await?;
         let manifest: Manifest = serde_json::from_slice(&raw).map_err(|_| no_artifact(args))?;
@@ -349,7 +356,8 @@ async fn save(repository: &Repository, layer: &Descriptor, path: &Path) -> Resul
 
 fn list(args: &ListArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let repository = session.registry()?.repository(&reference, Actions::Pull);
+    let client = args.tls.registry(session, &[reference.registry()])?;
+    let repository = client.repository(&reference, Actions::Pull);
     let found = session.block_on(async {
         let subject = match reference.digest() {
             Some(digest) => digest.clone(),

@@ -11,6 +11,7 @@ use mica_oci::{
 use mica_registry_client::{Actions, Registry, Repository};
 use serde_json::{Value, json};
 
+use super::insecure::InsecureArgs;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
 use crate::manifest_lists::{Draft, Drafts};
@@ -65,9 +66,8 @@ pub(crate) struct CreateArgs {
     /// Amend an existing manifest list
     #[arg(short, long)]
     amend: bool,
-    /// Allow communication with an insecure registry
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    tls: InsecureArgs,
     #[arg(value_name = "MANIFEST_LIST")]
     list: String,
     #[arg(required = true, value_name = "MANIFEST")]
@@ -77,9 +77,8 @@ pub(crate) struct CreateArgs {
 /// Display an image manifest, or manifest list
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// Allow communication with an insecure registry
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// Output additional info including layers and platform
     #[arg(short, long)]
     verbose: bool,
@@ -94,9 +93,8 @@ pub(crate) struct InspectArgs {
 /// Push a manifest list to a repository
 #[derive(Args, Debug)]
 pub(crate) struct PushArgs {
-    /// Allow push to an insecure registry
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// Remove the local manifest list after push
     #[arg(short, long)]
     purge: bool,
@@ -113,6 +111,8 @@ pub(crate) struct RemoveArgs {
     /// Remove manifests from their registry, by digest
     #[arg(long)]
     remote: bool,
+    #[command(flatten)]
+    tls: InsecureArgs,
     #[arg(required = true, value_name = "MANIFEST_LIST")]
     names: Vec<String>,
 }
@@ -128,13 +128,6 @@ pub(crate) fn run(command: &ManifestCommand, session: &Session) -> Outcome {
     }
 }
 
-fn registry(session: &Session, insecure: bool, name: &Reference) -> Result<Registry, Failure> {
-    match insecure {
-        true => session.insecure_registry(&[name.registry()]),
-        false => session.registry(),
-    }
-}
-
 fn drafts(session: &Session) -> Drafts {
     Drafts::new(&session.directories.root)
 }
@@ -146,7 +139,7 @@ fn inspect(args: &InspectArgs, session: &Session) -> Outcome {
         let index = Document::encode(MediaType::OCI_INDEX, draft.index);
         return print(args, index.raw(), session);
     }
-    let client = registry(session, args.insecure, &reference)?;
+    let client = args.tls.registry(session, &[reference.registry()])?;
     let repository = client.repository(&reference, Actions::Pull);
     let (media_type, raw, digest) = session.block_on(repository.manifest(&reference))??;
     if !args.verbose {
@@ -244,7 +237,7 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
     });
     for name in &args.manifests {
         let reference: Reference = name.parse()?;
-        let client = registry(session, args.insecure, &reference)?;
+        let client = args.tls.registry(session, &[reference.registry()])?;
         let repository = client.repository(&reference, Actions::Pull);
         let entries = session.block_on(entries(&repository, &reference))??;
         for entry in entries {
@@ -343,7 +336,7 @@ fn push(args: &PushArgs, session: &Session) -> Outcome {
         Some(name) => name.strip_prefix("docker://").unwrap_or(name).parse()?,
         None => list.clone(),
     };
-    let client = registry(session, args.insecure, &target)?;
+    let client = args.tls.registry(session, &[target.registry()])?;
     let at_once = session.transfers()?.uploads;
     let pushed = session.block_on(push_list(&client, &draft, &target, at_once))??;
     if args.purge {
@@ -425,9 +418,9 @@ fn remove(args: &RemoveArgs, session: &Session) -> Outcome {
 }
 
 fn remove_remote(args: &RemoveArgs, session: &Session) -> Outcome {
-    let client = session.registry()?;
     for name in &args.names {
         let reference: Reference = name.parse()?;
+        let client = args.tls.registry(session, &[reference.registry()])?;
         let repository = client.repository(&reference, Actions::Delete);
         let deleted = session.block_on(async {
             let target = resolve(&repository, &reference).await?;

@@ -33,6 +33,7 @@ mod image_mount;
 mod images;
 mod import;
 mod info;
+mod insecure;
 mod inspect;
 mod layers;
 mod load;

@@ -7,6 +7,7 @@ use mica_oci::{Descriptor, Reference, Resolve, Tag};
 use mica_registry_client::{Actions, Registry};
 use mica_store::Selection;
 
+use super::insecure::InsecureArgs;
 use super::registry_name;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
@@ -29,6 +30,8 @@ pub(crate) struct SyncArgs {
     /// Keep the whole path of repositories below DESTINATION
     #[arg(long)]
     scoped: bool,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// Where from, and then where to
     #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "DESTINATION"])]
     places: Vec<String>,
@@ -46,7 +49,11 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
     let Some((destination, sources)) = args.places.split_last() else {
         unreachable!("clap asks for two places at least");
     };
-    let client = session.registry()?;
+    let names = sources.iter().map(|source| split_pattern(source).0);
+    let hosts = names.chain([destination.as_str()]).map(host);
+    let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let client = args.tls.registry(session, &hosts)?;
     let platform = session.environment.platform(args.platform.as_deref())?;
     let sync = Sync {
         client: &client,
@@ -97,6 +104,17 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
         0 => Ok(Exit::Success),
         _ => Err(CliError::Reported.into()),
     }
+}
+
+/// Returns the registry of a source or of a destination.
+fn host(name: &str) -> Result<String, Failure> {
+    let name = match name.split_once('/').filter(|_| is_pattern(name)) {
+        // Whatever fits, it is in one registry.
+        Some((host, _)) => format!("{}/any", registry_name(host)),
+        None => format!("{}/any", name.trim_end_matches('/')),
+    };
+    let name: Reference = name.parse()?;
+    Ok(name.registry().to_owned())
 }
 
 struct Sync<'a> {

@@ -5,6 +5,7 @@ use mica_oci::Reference;
 use mica_registry_client::Actions;
 use serde_json::json;
 
+use super::insecure::InsecureArgs;
 use crate::exit::Exit;
 use crate::failure::{CliError, Failure, Outcome};
 use crate::session::Session;
@@ -24,6 +25,8 @@ pub(crate) struct TagsArgs {
     /// Format output: `json`
     #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
     format: Option<String>,
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// The repository
     #[arg(value_name = "REPOSITORY", required = true)]
     repository: Option<String>,
@@ -39,6 +42,8 @@ pub(crate) enum TagsCommand {
 /// Remove tags from a registry
 #[derive(Args, Debug)]
 pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    tls: InsecureArgs,
     /// The names with their tags
     #[arg(required = true, value_name = "NAME:TAG")]
     names: Vec<String>,
@@ -59,7 +64,8 @@ pub(crate) fn run(args: &TagsArgs, session: &Session) -> Outcome {
 fn list(args: &TagsArgs, repository: &str, session: &Session) -> Outcome {
     let bare = repository.strip_prefix("docker://").unwrap_or(repository);
     let reference: Reference = bare.parse()?;
-    let client = session.registry()?.repository(&reference, Actions::Pull);
+    let registry = args.tls.registry(session, &[reference.registry()])?;
+    let client = registry.repository(&reference, Actions::Pull);
     let mut tags = session.block_on(client.tags())??;
     if let Some(pattern) = &args.filter {
         tags.retain(|tag| super::sync::fits(pattern, tag));
@@ -78,9 +84,9 @@ fn list(args: &TagsArgs, repository: &str, session: &Session) -> Outcome {
 
 /// Removes tags; where a registry removes only manifests, that is said.
 fn remove(args: &RemoveArgs, session: &Session) -> Outcome {
-    let client = session.registry()?;
     for name in &args.names {
         let reference: Reference = name.parse()?;
+        let client = args.tls.registry(session, &[reference.registry()])?;
         if reference.tag().is_none() || reference.digest().is_some() {
             let message = format!("`{name}` has no tag: `mica manifest rm --remote` takes digests");
             return Err(CliError::Arguments { message }.into());
