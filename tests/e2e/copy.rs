@@ -167,7 +167,7 @@ pub(crate) fn tags_and_sync() -> Outcome {
     let everything = format!("{}/team/*", registry.address);
     let planned = machine.mica(["sync", "--dry-run", &everything, &target]);
     assert!(
-        planned.stderr.contains("1 copied, 2 up to date"),
+        planned.stderr.contains("1 to copy, 2 up to date"),
         "{planned}"
     );
     let found = machine.ok(["search", &format!("{}/app", registry.address)]);

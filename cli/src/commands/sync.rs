@@ -97,8 +97,9 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
             failed += 1;
         }
     }
+    let word = if args.dry_run { "to copy" } else { "copied" };
     session.printer.message(format!(
-        "{copied} copied, {same} up to date, {failed} failed"
+        "{copied} {word}, {same} up to date, {failed} failed"
     ));
     match failed {
         0 => Ok(Exit::Success),
