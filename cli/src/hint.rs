@@ -4,7 +4,7 @@ use std::error::Error;
 
 use mica_builder::RemoteError;
 use mica_inspect::InspectError;
-use mica_oci::DocumentError;
+use mica_oci::{DocumentError, ReferenceError};
 use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::{ArchiveError, StoreError, TransferError};
 
@@ -22,7 +22,9 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
             (_, Some(error)) => of_registry(error),
             _ => {
                 let remote = cause.downcast_ref().and_then(of_remote);
-                remote.or_else(|| cause.downcast_ref().and_then(of_inspection))
+                let inspection = || cause.downcast_ref().and_then(of_inspection);
+                let reference = || cause.downcast_ref().and_then(of_reference);
+                remote.or_else(inspection).or_else(reference)
             }
         };
         if hint.is_some() {
@@ -89,6 +91,15 @@ pub(crate) fn near_names(near: &[String]) -> Option<String> {
 pub(crate) fn is_of_artifact(error: &DocumentError) -> bool {
     let kind = &error.media_type;
     !(kind.is_manifest() || kind.is_index() || kind.is_image_config())
+}
+
+/// Says what to leave out of an address that was given for a name.
+fn of_reference(error: &ReferenceError) -> Option<String> {
+    let ReferenceError::Format { reference, .. } = error else {
+        return None;
+    };
+    let (scheme, _) = reference.split_once("://")?;
+    Some(format!("names have no scheme: leave `{scheme}://` out"))
 }
 
 /// Says how to name one of an archive's images.

@@ -119,6 +119,14 @@ pub(crate) fn registry_errors() -> Outcome {
         .fails(1, &["no/such"]);
     machine.mica(["pull", "BAD/Name"]).fails(1, &["lowercase"]);
     machine
+        .mica(["pull", &format!("docker://{address}/none")])
+        .fails(1, &["hint: names have no scheme: leave `docker://` out"]);
+    let local = format!("{address}/local:1");
+    machine.ok(["tag", "busybox", &local]);
+    machine
+        .mica(["manifest", "inspect", &local])
+        .fails(1, &["manifest unknown", &format!("`mica inspect {local}`")]);
+    machine
         .mica(["pull", "no-such-host.invalid/a"])
         .fails(1, &["no-such-host.invalid"]);
     Ok(())

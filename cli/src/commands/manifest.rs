@@ -141,7 +141,16 @@ fn inspect(args: &InspectArgs, session: &Session) -> Outcome {
     }
     let client = args.tls.registry(session, &[reference.registry()])?;
     let repository = client.repository(&reference, Actions::Pull);
-    let (media_type, raw, digest) = session.block_on(repository.manifest(&reference))??;
+    let found = session.block_on(repository.manifest(&reference))?;
+    let (media_type, raw, digest) = found.map_err(|error| {
+        let is_here = session.store().is_ok_and(|store| store.find(name).is_ok());
+        match is_here {
+            true => Failure::from(error).with_hint(&format!(
+                "registries are asked, not the store: `mica inspect {name}` shows the image there"
+            )),
+            false => error.into(),
+        }
+    })?;
     if !args.verbose {
         return print(args, &raw, session);
     }
