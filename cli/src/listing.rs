@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::look;
 use crate::printer::{Printer, Table};
 use crate::template::{MissingKey, Shapes, Template};
 
@@ -47,7 +48,11 @@ impl Listing {
         format: Option<&str>,
         rows: &[Value],
     ) -> Result<(), Failure> {
-        printer.data(self.render(format, rows)?)?;
+        let text = match printer.is_terminal() {
+            true => self.render(format, &rows.iter().map(printable_row).collect::<Vec<_>>())?,
+            false => self.render(format, rows)?,
+        };
+        printer.data(text)?;
         Ok(())
     }
 
@@ -93,6 +98,21 @@ pub(crate) fn row<const N: usize>(mut fields: [(&str, String); N]) -> Value {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), Value::String(value)));
     Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+/// Returns a row for a terminal: what images say of themselves may hold sequences that change it.
+fn printable_row(row: &Value) -> Value {
+    let Value::Object(fields) = row else {
+        return row.clone();
+    };
+    let safe = fields.iter().map(|(name, value)| {
+        let value = match value {
+            Value::String(text) => Value::String(look::printable(text.as_bytes())),
+            value => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Value::Object(safe.collect())
 }
 
 /// Replaces `\t` and `\n` outside of actions: people write them in single quotes.

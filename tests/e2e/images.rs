@@ -1,6 +1,8 @@
 //! `mica images`, `inspect`, `history`, `tag`, `rmi`.
 
-use mica_tests::{Machine, Outcome};
+use std::process::Command;
+
+use mica_tests::{Machine, Outcome, mica, needs, run};
 
 pub(crate) fn listing() -> Outcome {
     let machine = Machine::with_busybox();
@@ -108,6 +110,27 @@ pub(crate) fn history() -> Outcome {
             .is_some_and(|line| line.contains("ENV A=1")),
         "{table}"
     );
+    Ok(())
+}
+
+/// An image's history may hold what changes a terminal.
+pub(crate) fn history_in_a_terminal() -> Outcome {
+    needs(&["script"])?;
+    let machine = Machine::with_busybox();
+    machine.build("red", "FROM busybox\nRUN : '\u{1b}[31m'\n", &[]);
+    let piped = machine.ok(["history", "--no-trunc", "red"]);
+    assert!(piped.contains("\u{1b}[31m"), "{piped:?}");
+    for command in ["history", "layers"] {
+        let line = format!(
+            "{} --root {} --runroot {} {command} --no-trunc red",
+            mica().display(),
+            machine.root().display(),
+            machine.path("run").display()
+        );
+        let shown = run(Command::new("script").args(["-qec", &line, "/dev/null"]));
+        assert!(!shown.ok().contains('\u{1b}'), "{shown}");
+        assert!(shown.stdout.contains("?[31m"), "{shown}");
+    }
     Ok(())
 }
 

@@ -81,7 +81,7 @@ const TESTS: &[Test] = tests! {
         a_refusal_is_reported;
     platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
         the_same_everywhere, the_time_of_the_context, foreign_commands;
-    images: listing, inspect_formats, history, tags_and_removal;
+    images: listing, inspect_formats, history, history_in_a_terminal, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
         stop_and_restart, exit_codes;
     commit: only_the_containers_changes;
