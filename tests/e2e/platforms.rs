@@ -116,6 +116,17 @@ pub(crate) fn one_name_in_the_store() -> Outcome {
         again.expect("it was written"),
         "linux/arm64 arm64 linux/amd64\n"
     );
+    // Another name is one of all platforms, and the last one takes them along.
+    machine.ok(["tag", "app", "other"]);
+    assert_eq!(machine.ok(["rmi", "app"]), "Untagged: app:latest");
+    let both = machine.ok(["manifest", "inspect", "other"]);
+    assert!(both.contains("amd64") && both.contains("arm64"), "{both}");
+    let removed = machine.ok(["rmi", "other"]);
+    assert!(
+        removed.starts_with("Untagged: other:latest\nDeleted: "),
+        "{removed}"
+    );
+    machine.mica(["inspect", "other"]).fails(1, &["other"]);
     Ok(())
 }
 

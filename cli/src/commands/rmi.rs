@@ -73,8 +73,7 @@ impl Removal {
             self.store.check_is_own(&reference)?;
             return self.remove_name(&reference, &target);
         }
-        let image = self.store.find(name)?;
-        self.remove_image(name, &image)
+        self.remove_image(name, &self.store.find_target(name)?)
     }
 
     fn names(&self, target: &Descriptor) -> Result<Vec<Reference>, Failure> {
@@ -110,12 +109,13 @@ impl Removal {
             self.store.keep_untagged(target)?;
             return Ok(untagged);
         }
-        self.delete(&image)
+        self.delete(target, &image)
     }
 
-    fn remove_image(&self, name: &str, image: &Image) -> Result<String, Failure> {
+    fn remove_image(&self, name: &str, target: &Descriptor) -> Result<String, Failure> {
+        let image = self.store.image(target, None)?;
         let repositories: BTreeSet<_> = self
-            .names(&image.target)?
+            .names(target)?
             .iter()
             .map(Reference::familiar_repository)
             .collect();
@@ -140,11 +140,12 @@ impl Removal {
                 return Err(in_use(delete, name, reason));
             }
         }
-        self.delete(image)
+        self.delete(target, &image)
     }
 
-    fn delete(&self, image: &Image) -> Result<String, Failure> {
-        let names = self.store.remove_image(&image.target)?;
+    /// Takes all names of a target away, that of an index with all its images.
+    fn delete(&self, target: &Descriptor, image: &Image) -> Result<String, Failure> {
+        let names = self.store.remove_image(target)?;
         let mut lines: String = names
             .iter()
             .map(|name| format!("Untagged: {}\n", name.familiar()))

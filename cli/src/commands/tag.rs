@@ -23,7 +23,8 @@ pub(crate) fn run(args: &TagArgs, session: &Session) -> Outcome {
     let reference: Reference = args.target.parse()?;
     let store = session.store()?;
     let _held = store.hold()?;
-    let image = store.find(&args.source)?;
-    store.tag_image(&image.target, &reference)?;
+    // Of several platforms all get the name.
+    let target = store.find_target(&args.source)?;
+    store.tag_image(&target, &reference)?;
     Ok(Exit::Success)
 }
