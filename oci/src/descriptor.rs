@@ -50,10 +50,30 @@ impl Descriptor {
         }
     }
 
+    /// Annotation of an index's entry that is about another one: what it is.
+    pub(crate) const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+    /// Annotation of an index's entry that is about another one: that one's digest.
+    pub(crate) const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+    /// What an attestation is, among entries that are about others.
+    const ATTESTATION: &str = "attestation-manifest";
+
     /// Tells whether an index lists this as an attestation, as BuildKit does.
     pub fn is_attestation(&self) -> bool {
-        let kind = self.annotations.get("vnd.docker.reference.type");
-        kind.is_some_and(|kind| kind == "attestation-manifest")
+        let kind = self.annotations.get(Self::REFERENCE_TYPE);
+        kind.is_some_and(|kind| kind == Self::ATTESTATION)
+    }
+
+    /// Makes the entry of an index that lists this as an attestation of an image.
+    ///
+    /// Source: BuildKit, `docs/attestations/attestation-storage.md`.
+    pub fn attesting(mut self, image: &Digest) -> Self {
+        let about = [
+            (Self::REFERENCE_TYPE, Self::ATTESTATION),
+            (Self::REFERENCE_DIGEST, image.as_str()),
+        ];
+        let about = about.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.annotations.extend(about);
+        self
     }
 
     /// Describes `bytes`.

@@ -93,7 +93,7 @@ impl Index {
         image: &'i Digest,
     ) -> impl Iterator<Item = &'i Descriptor> {
         let is_of_another = |entry: &Descriptor| {
-            let of = entry.annotations.get("vnd.docker.reference.digest");
+            let of = entry.annotations.get(Descriptor::REFERENCE_DIGEST);
             of.is_some_and(|of| {
                 let mut listed = self.manifests.iter().map(|entry| entry.digest.as_str());
                 of != image.as_str() && listed.any(|digest| digest == of)
@@ -113,15 +113,8 @@ mod tests {
         let [one, other, gone] = ["one", "other", "gone"].map(|text| Digest::of(text.as_bytes()));
         let manifest =
             |digest: &Digest| Descriptor::new(MediaType::OCI_MANIFEST, digest.clone(), 1);
-        let about = |image: &Digest| Descriptor {
-            annotations: [
-                ("vnd.docker.reference.type", "attestation-manifest"),
-                ("vnd.docker.reference.digest", image.as_str()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-            ..manifest(&Digest::of(image.as_str().as_bytes()))
-        };
+        let about =
+            |image: &Digest| manifest(&Digest::of(image.as_str().as_bytes())).attesting(image);
         let (of_one, of_other, of_none) = (about(&one), about(&other), about(&gone));
         let mut entries = vec![manifest(&one), manifest(&other)];
         entries.extend([of_one.clone(), of_other.clone(), of_none.clone()]);

@@ -197,11 +197,12 @@ impl Store {
         })
     }
 
-    /// Makes the index of several images, and puts it into the store. Each entry gets a platform and
-    /// annotations.
+    /// Makes the index of some images and of what is about them, and puts it into the store. The
+    /// entry of each image gets a platform and annotations.
     pub fn export_index(
         &self,
         images: Vec<(Image, Platform, BTreeMap<String, String>)>,
+        artifacts: Vec<(Descriptor, Document<Manifest>)>,
         media_types: MediaTypes,
         annotations: &BTreeMap<String, String>,
     ) -> Result<ImageSet, StoreError> {
@@ -220,12 +221,14 @@ impl Store {
             });
             listed.push(image);
         }
+        let (entries, artifacts): (Vec<_>, _) = artifacts.into_iter().unzip();
+        index.manifests.extend(entries);
         let index = Document::encode(media_type, index);
         self.put_document(&index)?;
         Ok(ImageSet {
             index: Some(index),
             images: listed,
-            artifacts: Vec::new(),
+            artifacts,
         })
     }
 
@@ -240,6 +243,11 @@ impl Store {
         let index: Document<Index> = self.read_document(target)?;
         let (mut images, mut artifacts) = (Vec::new(), Vec::new());
         for entry in &index.value().manifests {
+            // An attestation has a configuration as an image has.
+            if entry.is_attestation() {
+                artifacts.push(self.read_document(entry)?);
+                continue;
+            }
             match self.image(entry, entry.platform.as_ref()) {
                 Err(StoreError::NotAnImage { .. }) => artifacts.push(self.read_document(entry)?),
                 image => images.push(image?),

@@ -2,6 +2,7 @@
 //! `structure::every_file_is_a_module`.
 
 mod archives;
+mod attestations;
 mod bad_days;
 mod build;
 mod builder;
@@ -76,6 +77,7 @@ const TESTS: &[Test] = tests! {
     scheduling: same_step_in_two_builds, step_of_a_dead_build, early_cutoff, no_cache_and_filter,
         linked_layers_are_rebased, memory_bounds_parallel_steps;
     outputs: several_at_once, local_and_tar, mistakes, compressions, converted_layers, squash, peers_take_each_kind;
+    attestations: are_pushed, stay_with_the_image, are_asked_for;
     metadata: file_and_annotations, annotations_in_the_store;
     shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
         a_refusal_is_reported;

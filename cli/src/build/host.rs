@@ -13,7 +13,7 @@ use mica_store::{Image, Store};
 use tokio::runtime::Runtime;
 
 use super::cache_options::Caches;
-use super::output::Shipping;
+use super::output::{Bases, Shipping};
 use super::progress::Display;
 use super::transfer::StepTransfer;
 
@@ -40,6 +40,8 @@ pub(crate) struct Host<'h> {
     pub(crate) pulling: Mutex<()>,
     /// The way up for finished layers, where the result is pushed.
     pub(crate) shipping: Option<&'h Shipping>,
+    /// The images that were asked for.
+    pub(crate) bases: Bases,
 }
 
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -104,8 +106,8 @@ pub(super) fn fetch(
     })
 }
 
-impl BaseImages for Host<'_> {
-    fn image(
+impl Host<'_> {
+    fn base(
         &self,
         step: StepId,
         reference: &Reference,
@@ -132,6 +134,19 @@ impl BaseImages for Host<'_> {
             let join = mica_store::join_platforms(self.store, &source, reference, &former);
             runtime.block_on(join)?;
         }
+        Ok(image)
+    }
+}
+
+impl BaseImages for Host<'_> {
+    fn image(
+        &self,
+        step: StepId,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Image, Failure> {
+        let image = self.base(step, reference, platform)?;
+        self.bases.note(reference, platform, &image.target.digest);
         Ok(image)
     }
 

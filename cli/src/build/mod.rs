@@ -44,7 +44,9 @@ pub(crate) use explain::explain_ignore;
 pub(crate) use frontend::unknown_frontend;
 pub(crate) use host::{Host, Pull};
 pub(crate) use named::named_contexts;
-pub(crate) use output::{Delivery, Goal, OutputArgs, Shipping, deliver_all};
+pub(crate) use output::{
+    Attesting, Bases, Delivery, Goal, Origin, OutputArgs, Shipping, deliver_all,
+};
 pub(crate) use past::{print_log, shell_sandbox, source};
 pub(crate) use progress::{Display, Style};
 pub(crate) use remote_context::Fetcher;

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use clap::Args;
+use jiff::Timestamp;
 use mica_builder::{BuildRequest, Journal, SecretSource, SshSource, Subject};
 use mica_oci::Digest;
 use mica_store::Store;
 
 use crate::build::{
-    self, Ask, Call, Checker, Context, Delivery, Display, ErrorFormat, Goal, Host, Method,
-    OutputArgs, Pull, Remotes, Reporting, Shipping, Style, Warnings,
+    self, Ask, Attesting, Bases, Call, Checker, Context, Delivery, Display, ErrorFormat, Goal,
+    Host, Method, Origin, OutputArgs, Pull, Remotes, Reporting, Shipping, Style, Warnings,
 };
 use crate::config::Settings;
 use crate::container::sizes::ByteSize;
@@ -247,15 +248,27 @@ fn make(
         connection: OnceLock::new(),
         pulling: Mutex::new(()),
         shipping: shipping.as_ref(),
+        bases: Bases::default(),
     };
+    let started = Timestamp::now();
     let built = mica_builder::build(store, request, &goal.platforms, &host)
         .map_err(|error| reporting.failure(&build::diagnostics(&error, &request.dockerfile)));
     let id = built.and_then(|built| {
+        let attesting = (!goal.attestations.is_empty()).then(|| Attesting {
+            wanted: &goal.attestations,
+            origin: Origin {
+                request,
+                bases: &host.bases,
+                invocation: display.build_id(),
+                started,
+            },
+        });
         let delivery = Delivery {
             store,
             built: &built,
             tags: &goal.tags,
             shipping: shipping.as_ref(),
+            attesting: attesting.as_ref(),
             display,
         };
         build::deliver_all(&goal.outputs, &delivery, &args.output)
@@ -272,6 +285,7 @@ fn goal(args: &BuildArgs, session: &Session) -> Result<Goal, CliError> {
         tags: build::tags(&args.tag)?,
         platforms: build::platforms(&args.platform, session)?,
         outputs: args.output.outputs()?,
+        attestations: args.output.attestations()?,
     };
     goal.check(session.printer)?;
     Ok(goal)

@@ -99,13 +99,7 @@ fn gate<'a>(
             continue;
         }
         let set = store.whole_set(target)?;
-        // Attestations are looked into with the image that they are about.
-        let is_attestation = |image: &&mica_store::Image| {
-            let index = set.index.as_ref().map(|index| index.value());
-            let mut entries = index.iter().flat_map(|index| &index.manifests);
-            entries.any(|entry| entry.digest == image.target.digest && entry.is_attestation())
-        };
-        for image in set.images.iter().filter(|image| !is_attestation(image)) {
+        for image in &set.images {
             let name = reference.familiar();
             let looked = look::store_image(store, &name, set.target(), image.clone())?;
             super::secrets::gate(session, &looked, &args.secret)?;

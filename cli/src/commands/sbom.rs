@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mica_inspect::Materials;
-use serde_json::json;
+use mica_inspect::Package;
+use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -40,38 +40,25 @@ enum Format {
 /// Runs the command.
 pub(crate) fn run(args: &SbomArgs, session: &Session) -> Outcome {
     let image = args.at.open(session)?;
-    let stack = image.full_stack()?;
-    let packages = image.packages(&stack)?;
-    for path in image.unread_databases(&stack) {
-        let message =
-            format!("/{path} is a database that cannot be read: its packages are missing");
-        session.printer.warning(&message);
-    }
-    let distribution = image.distribution(&stack)?;
-    let materials = Materials {
-        image: &image,
-        packages: &packages,
-        distribution: distribution.as_ref(),
-    };
-    let document = match args.format {
+    let warn = |message: &str| session.printer.warning(message);
+    let document = look::with_materials(&image, warn, |materials| match args.format {
         Format::Spdx => materials.spdx(),
         Format::CycloneDx => materials.cyclonedx(),
-        Format::Json => packages
-            .iter()
-            .map(|package| {
-                json!({
-                    "type": package.ecosystem.word(),
-                    "name": package.name,
-                    "version": package.version,
-                    "architecture": package.architecture,
-                    "license": package.license,
-                    "path": format!("/{}", package.path),
-                    "layer": package.layer,
-                })
-            })
-            .collect(),
-    };
+        Format::Json => materials.packages.iter().map(package).collect(),
+    })?;
     let text = format!("{document:#}\n");
     super::save::write_document(args.output.as_deref(), session.printer, &text)?;
     Ok(Exit::Success)
+}
+
+fn package(package: &Package) -> Value {
+    json!({
+        "type": package.ecosystem.word(),
+        "name": package.name,
+        "version": package.version,
+        "architecture": package.architecture,
+        "license": package.license,
+        "path": format!("/{}", package.path),
+        "layer": package.layer,
+    })
 }

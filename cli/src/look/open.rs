@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mica_inspect::{Image, IndexCache, Stack, Tree};
+use mica_inspect::{Image, IndexCache, Materials, Stack, Tree};
 use mica_oci::{Descriptor, Platform, Reference};
 use mica_registry_client::Actions;
 use mica_store::{Store, StoreError};
@@ -145,6 +145,25 @@ pub(crate) fn store_image(
         Image::of_store(name, store, target, image)?,
         store,
     ))
+}
+
+/// Finds the packages of an image, and tells of databases that cannot be read.
+pub(crate) fn with_materials<T>(
+    image: &Image,
+    warn: impl Fn(&str),
+    write: impl FnOnce(&Materials<'_>) -> T,
+) -> Result<T, Failure> {
+    let stack = image.full_stack()?;
+    for path in image.unread_databases(&stack) {
+        warn(&format!(
+            "/{path} is a database that cannot be read: its packages are missing"
+        ));
+    }
+    Ok(write(&Materials {
+        image,
+        packages: &image.packages(&stack)?,
+        distribution: image.distribution(&stack)?.as_ref(),
+    }))
 }
 
 /// Looks in the store, then for an archive here, then asks the registry.

@@ -147,16 +147,19 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         let Some(index) = &set.index else {
             return Ok(manifests.remove(0));
         };
+        for artifact in &set.artifacts {
+            self.graph(artifact.descriptor()).await?;
+        }
         let index = with_manifests(index, manifests);
         self.document(&index).await?;
         Ok(index.descriptor().clone())
     }
 
-    /// Brings an index there as it is: its artifacts name its images by their digests.
-    async fn graph(&self, index: &Descriptor) -> Result<Descriptor, TransferError> {
+    /// Brings a manifest or index there as it is: artifacts name images by their digests.
+    async fn graph(&self, root: &Descriptor) -> Result<Descriptor, TransferError> {
         let at_once = self.store.transfers().uploads;
-        copy_graph(self.store, self.destination, index, at_once, self.progress).await?;
-        Ok(index.clone())
+        copy_graph(self.store, self.destination, root, at_once, self.progress).await?;
+        Ok(root.clone())
     }
 
     /// Brings an image there, without a name.

@@ -5,12 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use mica_builder::{Built, Status};
+use mica_builder::{Built, Event, Status};
 use mica_oci::{Descriptor, Platform, Reference};
 use mica_store::{Codec, ExistingLayers, ExportForm, Image, ImageSet, MediaTypes, Named, Store};
 
 use super::annotations::Place;
-use super::{Form, Keep, Kind, Output, Push, Shipping, tree};
+use super::{Attesting, Form, Keep, Kind, Output, Push, Shipping, tree};
 use crate::build::Display;
 use crate::commands::save::save_to;
 use crate::failure::Failure;
@@ -25,6 +25,8 @@ pub(crate) struct Delivery<'d> {
     pub(crate) tags: &'d [Reference],
     /// The way to registries, where something is pushed.
     pub(crate) shipping: Option<&'d Shipping>,
+    /// What says something about the images, if anything is to be said.
+    pub(crate) attesting: Option<&'d Attesting<'d>>,
     /// Where it is told.
     pub(crate) display: &'d Display,
 }
@@ -97,6 +99,8 @@ impl Delivery<'_> {
     /// Returns the images as they are in the store, or in the form that was asked for.
     fn image(&self, output: &Output, push: Push) -> Result<ImageSet, Failure> {
         match push {
+            // What is said names the image by its digest: it is compressed now, and not by a push.
+            Push::No if self.attesting.is_some() => self.exported(output, Codec::GZIP),
             Push::No if output.form.is_usual() => self.set(output, self.images()),
             Push::No => {
                 // What only gets other annotations needs no compression.
@@ -129,11 +133,23 @@ impl Delivery<'_> {
         self.set(output, images)
     }
 
-    /// Makes an index of several images.
+    /// Makes an index of several images, or of one and what is said about it.
     fn set(&self, output: &Output, images: Vec<(Image, &Platform)>) -> Result<ImageSet, Failure> {
         let annotations = &output.form.annotations;
-        if let [(image, _)] = &images[..] {
+        if let ([(image, _)], None) = (&images[..], self.attesting) {
             return Ok(ImageSet::single(image.clone()));
+        }
+        let mut attestations = Vec::new();
+        if let Some(attesting) = self.attesting {
+            let warn = |text: &str| {
+                let text = text.to_owned();
+                self.display.event(&Event::Warning { text });
+            };
+            for (image, platform) in &images {
+                let names = output.names(self.tags);
+                let attested = attesting.attest(self.store, image, platform, names, &warn)?;
+                attestations.push(attested);
+            }
         }
         let entries = images.into_iter().map(|(image, platform)| {
             let own = annotations.at(Place::ManifestDescriptor, Some(platform));
@@ -141,6 +157,7 @@ impl Delivery<'_> {
         });
         Ok(self.store.export_index(
             entries.collect(),
+            attestations,
             output.form.media_types.unwrap_or(MediaTypes::Oci),
             &annotations.at(Place::Index, None),
         )?)
@@ -213,7 +230,7 @@ impl Delivery<'_> {
         descriptor
             .annotations
             .extend(self.descriptor_annotations(output, set));
-        let single = set.images.first().filter(|_| set.index.is_none());
+        let single = set.images.first().filter(|_| set.images.len() == 1);
         Delivered {
             descriptor,
             config: single.map(|image| image.config.descriptor().clone()),

@@ -6,7 +6,7 @@ use clap::Args;
 use mica_builder::Squash;
 use mica_store::ArchiveFormat;
 
-use super::{Annotations, Keep, Kind, Output, Push, attestations};
+use super::{Annotations, Attestations, Goal, Keep, Kind, Output, Push};
 use crate::failure::CliError;
 
 /// Where the result goes.
@@ -36,13 +36,13 @@ pub(crate) struct OutputArgs {
     /// Make one layer of all new ones, or of those from a stage or numbered step on
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     squash: Option<String>,
-    /// Attestation parameters (format: "type=sbom,disabled=true"); none can be made yet
+    /// Attestation parameters (format: "type=sbom", "type=provenance,mode=max")
     #[arg(long, value_name = "SPEC")]
     attest: Vec<String>,
-    /// Shorthand for "--attest=type=provenance"; only "false" is supported
+    /// Shorthand for "--attest=type=provenance"
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
-    /// Shorthand for "--attest=type=sbom"; only "false" is supported
+    /// Shorthand for "--attest=type=sbom"
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
 }
@@ -50,11 +50,6 @@ pub(crate) struct OutputArgs {
 impl OutputArgs {
     /// Returns all places that the result goes to; without any flag it is the store.
     pub(crate) fn outputs(&self) -> Result<Vec<Output>, CliError> {
-        attestations::check(
-            &self.attest,
-            self.provenance.as_deref(),
-            self.sbom.as_deref(),
-        )?;
         let parsed = self.output.iter().map(|text| Output::parse(text));
         let mut outputs = parsed.collect::<Result<Vec<_>, _>>()?;
         if self.push {
@@ -72,6 +67,12 @@ impl OutputArgs {
             output.form.rewrite_timestamp |= self.rewrite_timestamp;
         }
         Ok(outputs)
+    }
+
+    /// Returns what is to be said about the images.
+    pub(crate) fn attestations(&self) -> Result<Attestations, CliError> {
+        let (provenance, sbom) = (self.provenance.as_deref(), self.sbom.as_deref());
+        Attestations::parse(&self.attest, provenance, sbom)
     }
 
     /// Returns which layers become one.
@@ -110,18 +111,19 @@ fn add_push(outputs: &mut Vec<Output>) {
     }
 }
 
-/// Fails for what cannot be made for several platforms, and for what has no name to go under.
-pub(super) fn check(
-    outputs: &[Output],
-    tags: &[mica_oci::Reference],
-    platforms: usize,
-    is_terminal: bool,
-) -> Result<(), CliError> {
-    for output in outputs {
-        check_one(output, tags, platforms, is_terminal)
-            .map_err(|message| CliError::Arguments { message })?;
+/// Fails for what cannot be made for several platforms or with attestations, and for what has no
+/// name to go under.
+pub(super) fn check(goal: &Goal, is_terminal: bool) -> Result<(), CliError> {
+    for output in &goal.outputs {
+        check_one(output, goal, is_terminal).map_err(|message| CliError::Arguments { message })?;
     }
-    let to_stdout = outputs.iter().filter(|output| output.is_to_stdout());
+    if !goal.attestations.is_empty() && !goal.outputs.iter().any(Output::is_image) {
+        return Err(CliError::Arguments {
+            message: "attestations go with an image: add an output of type=image, registry or oci"
+                .into(),
+        });
+    }
+    let to_stdout = goal.outputs.iter().filter(|output| output.is_to_stdout());
     match to_stdout.count() {
         0 | 1 => Ok(()),
         _ => Err(CliError::Arguments {
@@ -130,12 +132,8 @@ pub(super) fn check(
     }
 }
 
-fn check_one(
-    output: &Output,
-    tags: &[mica_oci::Reference],
-    platforms: usize,
-    is_terminal: bool,
-) -> Result<(), String> {
+fn check_one(output: &Output, goal: &Goal, is_terminal: bool) -> Result<(), String> {
+    let has_index = goal.platforms.len() > 1 || !goal.attestations.is_empty();
     let is_docker = matches!(
         output.kind,
         Kind::Archive {
@@ -143,13 +141,13 @@ fn check_one(
             ..
         }
     );
-    if is_docker && platforms > 1 {
+    if is_docker && has_index {
         return Err("docker exporter does not currently support exporting manifest lists".into());
     }
-    if platforms == 1 && output.form.annotations.needs_index() {
+    if !has_index && output.form.annotations.needs_index() {
         return Err("index annotations not supported for single platform export".into());
     }
-    if output.is_pushed() && output.names(tags).is_empty() {
+    if output.is_pushed() && output.names(&goal.tags).is_empty() {
         return Err("tag is needed when pushing to registry".into());
     }
     if output.is_to_stdout() && is_terminal {
@@ -166,6 +164,13 @@ fn check_one(
 }
 
 impl Output {
+    fn is_image(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Image { .. } | Kind::Archive { .. } | Kind::Layout { .. }
+        )
+    }
+
     fn is_to_stdout(&self) -> bool {
         matches!(
             self.kind,

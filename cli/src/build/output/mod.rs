@@ -22,6 +22,7 @@ use crate::failure::{CliError, Failure};
 use crate::printer::Printer;
 
 pub(crate) use annotations::Annotations;
+pub(crate) use attestations::{Attestations, Attesting, Bases, Origin};
 pub(crate) use deliver::Delivery;
 pub(crate) use flags::OutputArgs;
 pub(crate) use parse::compression;
@@ -36,6 +37,8 @@ pub(crate) struct Goal {
     pub(crate) platforms: Vec<Platform>,
     /// The places that the result goes to, at least one.
     pub(crate) outputs: Vec<Output>,
+    /// What is said about the images.
+    pub(crate) attestations: Attestations,
 }
 
 /// One place that a build's result goes to.
@@ -176,8 +179,7 @@ impl Form {
 impl Goal {
     /// Fails for outputs that cannot be made, before anything is built.
     pub(crate) fn check(&self, printer: Printer) -> Result<(), CliError> {
-        let platforms = self.platforms.len();
-        flags::check(&self.outputs, &self.tags, platforms, printer.is_terminal())
+        flags::check(self, printer.is_terminal())
     }
 }
 

@@ -252,7 +252,7 @@ fn split_csv(text: &str) -> Vec<String> {
     fields
 }
 
-fn boolean(key: &str, value: &str) -> Result<bool, String> {
+pub(super) fn boolean(key: &str, value: &str) -> Result<bool, String> {
     // Go's `strconv.ParseBool`.
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
