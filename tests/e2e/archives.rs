@@ -91,6 +91,12 @@ pub(crate) fn several_images() -> Outcome {
     machine.build("third", "FROM busybox\nLABEL a=b\n", &[]);
     let archive = machine.path("all.tar").display().to_string();
     machine.ok(["save", "-o", &archive, "busybox", "third"]);
+    machine.ok(["create", "--name", "box", "busybox"]);
+    for (command, what) in [("save", "busybox"), ("export", "box")] {
+        machine
+            .mica([command, "-o", "/dev/full", what])
+            .fails(1, &["cannot write /dev/full", "No space left"]);
+    }
     let one = format!("docker-archive:{archive}:busybox:latest");
     machine.mica(["layers", &archive]).fails(
         1,

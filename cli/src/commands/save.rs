@@ -77,7 +77,16 @@ pub(super) fn write_archive(
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match path {
-        Some(path) => save_to(path, |out| write(out)),
+        Some(path) => save_to(path, |out| {
+            write(out).map_err(|failure| Failure {
+                error: Box::new(CliError::Archive {
+                    action: "write",
+                    place: path.display().to_string(),
+                    source: failure.error,
+                }),
+                ..failure
+            })
+        }),
         None if printer.is_terminal() => Err(CliError::NoTerminal(
             "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         )
