@@ -182,6 +182,14 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// A program keeps the logins of a registry, and knows no others.
+    #[error("docker-credential-{helper} keeps logins of whole registries, not that of {place}")]
+    HelperOfHosts {
+        /// The end of the program's name.
+        helper: String,
+        /// The namespace or repository.
+        place: String,
+    },
     /// Standard input is no terminal.
     #[error("{0}")]
     NoTerminal(&'static str),

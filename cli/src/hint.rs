@@ -9,6 +9,7 @@ use mica_registry_client::{ConnectFailure, Hint, RegistryError};
 use mica_store::{ArchiveError, StoreError, TransferError};
 
 use crate::build::S3CacheError;
+use crate::failure::CliError;
 
 /// Looks for a known error among `error` and its causes, and says what can be done about it.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
@@ -16,6 +17,10 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     while let Some(cause) = current {
         if let Some(error) = cause.downcast_ref::<S3CacheError>() {
             return error.hint();
+        }
+        if let Some(CliError::HelperOfHosts { .. }) = cause.downcast_ref() {
+            let hint = "name another file in REGISTRY_AUTH_FILE, or log in to the whole registry";
+            return Some(hint.to_owned());
         }
         let hint = match (store_error(cause), registry_error(cause)) {
             (Some(error), _) => of_store(error),

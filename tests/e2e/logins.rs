@@ -117,6 +117,13 @@ pub(crate) fn programs_that_keep_them() -> Outcome {
             shown.ok().contains("ada (from docker-credential-test)"),
             "{shown}"
         );
+        let namespace = format!("{address}/team");
+        let login = ["login", "-u", "ada", "--password-stdin", &namespace];
+        let said = mica_tests::run_with_input(&mut command(&login), PASSWORD.as_bytes());
+        said.fails(
+            1,
+            &["docker-credential-test", &namespace, "REGISTRY_AUTH_FILE"],
+        );
         run(&mut command(&["logout", address])).ok();
         assert!(!machine.path("bin/kept").exists());
         run(&mut command(&["push", "-q", &name])).fails(1, &["mica login"]);
@@ -176,6 +183,7 @@ pub(crate) fn podman_and_mica() -> Outcome {
 
 /// Logins of podman's file count for the repositories that they name.
 pub(crate) fn several_logins_at_one_host() -> Outcome {
+    needs(&["skopeo"])?;
     let registry = Registry::with_user("ada", PASSWORD)?;
     let machine = Machine::with_busybox();
     let name = format!("{}/team/app", registry.address);
@@ -193,6 +201,32 @@ pub(crate) fn several_logins_at_one_host() -> Outcome {
     with_file(&["pull", &format!("{}/other", registry.address)]).fails(1, &["mica login"]);
     let logout = with_file(&["logout", &registry.address]);
     assert!(logout.ok().contains("Removing"), "{logout}");
+    with_file(&["push", "-q", &name]).ok();
+
+    // A login there is for what it names, as podman has it, and read by others.
+    let (team, all) = (
+        format!("{}/team", registry.address),
+        "Removing login credentials for ",
+    );
+    assert_eq!(with_file(&["logout", &team]).ok(), format!("{all}{team}"));
+    with_file(&["push", "-q", &name]).fails(1, &["mica login"]);
+    let login = |place: &str, password: &str| {
+        let mut login = machine.command(["login", "-u", "ada", "--password-stdin", place]);
+        login.env("REGISTRY_AUTH_FILE", &file);
+        mica_tests::run_with_input(&mut login, password.as_bytes())
+    };
+    login(&team, "wrong").fails(1, &["check user name and password"]);
+    login(&team, PASSWORD).ok();
+    with_file(&["push", "-q", &name]).ok();
+    with_file(&["pull", &format!("{}/other", registry.address)]).fails(1, &["mica login"]);
+    let mut skopeo = Command::new("skopeo");
+    skopeo
+        .args(["inspect", "--tls-verify=false", "--authfile"])
+        .arg(&file);
+    run(skopeo.arg(format!("docker://{name}"))).ok();
+    login(&registry.address, PASSWORD).ok();
+    let gone = with_file(&["logout", "--all"]);
+    assert!(gone.ok().contains(&format!("{all}{team}")) && gone.stdout.lines().count() == 2);
     with_file(&["push", "-q", &name]).fails(1, &["mica login"]);
     Ok(())
 }

@@ -23,14 +23,15 @@ pub(crate) struct LoginArgs {
     /// Take the password from stdin
     #[arg(long)]
     password_stdin: bool,
-    /// The registry; Docker Hub when absent
+    /// The registry, or a namespace or repository of one (HOST/PATH); Docker Hub when absent
     #[arg(default_value = "docker.io", hide_default_value = true)]
     server: String,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &LoginArgs, session: &Session) -> Outcome {
-    let registry = super::registry_name(&args.server);
+    let place = super::login_place(&args.server);
+    let registry = super::registry_name(&place);
     let username = username(args, session)?;
     let password = password(args, session)?;
     let credentials = Credentials::Basic {
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &LoginArgs, session: &Session) -> Outcome {
         None => credentials,
     };
     forget_tokens(&config::token_cache(&session.directories.runroot), registry);
-    if let Kept::File(path) = config::keep(session.environment, registry, &kept)? {
+    if let Kept::File(path) = config::keep(session.environment, &place, &kept)? {
         session.printer.message(format!(
             "WARNING! Your credentials are stored unencrypted in '{}'.\n\
              Configure a credential helper to remove this warning.\n",

@@ -1,6 +1,7 @@
 //! `mica logout`.
 
 use clap::Args;
+use mica_registry_client::forget_tokens;
 
 use crate::config;
 use crate::exit::Exit;
@@ -10,22 +11,29 @@ use crate::session::Session;
 /// Log out from a registry
 #[derive(Args, Debug)]
 pub(crate) struct LogoutArgs {
-    /// The registry; Docker Hub when absent
+    /// Log out from all registries
+    #[arg(short, long, conflicts_with = "server")]
+    all: bool,
+    /// The registry, or a namespace or repository of one (HOST/PATH); Docker Hub when absent
     #[arg(default_value = "docker.io", hide_default_value = true)]
     server: String,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &LogoutArgs, session: &Session) -> Outcome {
-    let registry = super::registry_name(&args.server);
+    let places = match args.all {
+        true => config::places(session.environment)?,
+        false => vec![super::login_place(&args.server)],
+    };
     let tokens = config::token_cache(&session.directories.runroot);
-    mica_registry_client::forget_tokens(&tokens, registry);
-    let shown = config::server_key(registry);
-    session
-        .printer
-        .line(match config::forget(session.environment, registry)? {
+    for place in places {
+        forget_tokens(&tokens, super::registry_name(&place));
+        let shown = config::server_key(&place);
+        let line = match config::forget(session.environment, &place)? {
             true => format!("Removing login credentials for {shown}"),
             false => format!("Not logged in to {shown}"),
-        })?;
+        };
+        session.printer.line(line)?;
+    }
     Ok(Exit::Success)
 }

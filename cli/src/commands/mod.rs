@@ -81,7 +81,7 @@ mod waste;
 mod why;
 
 use names::{Shown, container_failure, find, for_each, for_each_named, is_no_such_container};
-use names::{registry_name, shorten};
+use names::{login_place, registry_name, shorten};
 
 pub(crate) use arguments::{Parsed, parse};
 pub(crate) use tree::Arguments;

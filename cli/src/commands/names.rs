@@ -121,6 +121,20 @@ pub(super) fn registry_name(server: &str) -> &str {
     }
 }
 
+/// Returns what a login is for: a registry, or a namespace or repository of one. A URL, or the path of
+/// an API, stands for the registry, as in docker.
+pub(super) fn login_place(server: &str) -> String {
+    let registry = registry_name(server);
+    let path = match server.contains("://") {
+        true => "",
+        false => server.split_once('/').map_or("", |(_, path)| path),
+    };
+    match path.trim_matches('/') {
+        "" | "v1" | "v2" => registry.to_owned(),
+        path => format!("{registry}/{path}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +148,21 @@ mod tests {
             ("äöüßé", "äöü…"),
         ] {
             assert_eq!(shorten(text, 4), expected);
+        }
+    }
+
+    #[test]
+    fn logins_are_for_registries_and_what_is_in_them() {
+        for (server, expected) in [
+            ("host.example", "host.example"),
+            ("host.example/", "host.example"),
+            ("host.example/v2/", "host.example"),
+            ("https://host.example/team", "host.example"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("index.docker.io/ada", "docker.io/ada"),
+            ("localhost:5000/team/app/", "localhost:5000/team/app"),
+        ] {
+            assert_eq!(login_place(server), expected);
         }
     }
 

@@ -22,12 +22,18 @@ pub(super) struct AuthFile {
     content: Map<String, Value>,
 }
 
-/// Returns the name under which docker keeps the login at a registry.
-pub(crate) fn server_key(registry: &str) -> String {
-    match registry_of(registry) {
+/// Returns the name under which the login at a place is kept: docker's for a registry, podman's,
+/// which is its own, for a namespace or a repository.
+pub(crate) fn server_key(place: &str) -> String {
+    match place {
         "docker.io" => HUB.to_owned(),
-        registry => registry.to_owned(),
+        place => place.to_owned(),
     }
+}
+
+/// Tells whether a key is about a place: a registry, which has many names, or what is in one.
+fn is_about(key: &str, place: &str) -> bool {
+    key == place || (!place.contains('/') && is_of_registry(key, place))
 }
 
 /// Returns the registry that a name in such a file stands for: a URL, or a host and a path.
@@ -91,10 +97,10 @@ impl AuthFile {
         Some(helper).filter(|helper| !helper.is_empty())
     }
 
-    /// Returns the login for a repository, a namespace or a registry that is kept in the file
-    /// itself: the entry with the longest name that covers `name`.
-    pub(super) fn credentials(&self, name: &str) -> Option<Credentials> {
-        let entries = self.content.get("auths")?.as_object()?;
+    /// Returns the login for a repository or the namespaces that it is in, which is kept in the
+    /// file itself: the entry with the longest name that covers `name`.
+    pub(super) fn credentials_within(&self, name: &str) -> Option<Credentials> {
+        let entries = self.entries()?;
         let mut wanted = name;
         while let Some((shorter, _)) = wanted.rsplit_once('/') {
             if let Some(found) = entries.get(wanted).and_then(decode) {
@@ -102,7 +108,12 @@ impl AuthFile {
             }
             wanted = shorter;
         }
-        let registry = wanted;
+        None
+    }
+
+    /// Returns the login at a registry that is kept in the file itself.
+    pub(super) fn credentials(&self, registry: &str) -> Option<Credentials> {
+        let entries = self.entries()?;
         let exact = entries
             .get(&server_key(registry))
             .or_else(|| entries.get(registry));
@@ -115,18 +126,33 @@ impl AuthFile {
         decode(entry)
     }
 
-    /// Tells whether the file has an entry for `registry`.
-    pub(super) fn has(&self, registry: &str) -> bool {
-        let entries = self.content.get("auths").and_then(Value::as_object);
-        entries.is_some_and(|entries| entries.keys().any(|key| registry_of(key) == registry))
+    fn entries(&self) -> Option<&Map<String, Value>> {
+        self.content.get("auths")?.as_object()
     }
 
-    /// Sets the login at `registry`.
-    pub(super) fn set(&mut self, registry: &str, credentials: &Credentials) {
-        self.remove(registry);
+    /// Returns what the file has entries for.
+    pub(super) fn places(&self) -> Vec<String> {
+        let entries = self.entries();
+        let keys = entries.into_iter().flat_map(Map::keys);
+        let place = |key: &String| match is_of_registry(key, registry_of(key)) {
+            true => registry_of(key).to_owned(),
+            false => key.clone(),
+        };
+        keys.map(place).collect()
+    }
+
+    /// Tells whether the file has an entry for a place.
+    pub(super) fn has(&self, place: &str) -> bool {
+        let entries = self.entries();
+        entries.is_some_and(|entries| entries.keys().any(|key| is_about(key, place)))
+    }
+
+    /// Sets the login at a place.
+    pub(super) fn set(&mut self, place: &str, credentials: &Credentials) {
+        self.remove(place);
         let entries = self.content.entry("auths").or_insert_with(|| json!({}));
         if let Some(entries) = entries.as_object_mut() {
-            entries.insert(server_key(registry), encode(credentials));
+            entries.insert(server_key(place), encode(credentials));
         }
     }
 
@@ -135,10 +161,10 @@ impl AuthFile {
         self.set(registry, &Credentials::Anonymous);
     }
 
-    /// Forgets the login at `registry`.
-    pub(super) fn remove(&mut self, registry: &str) {
+    /// Forgets the login at a place; that at others in it stays.
+    pub(super) fn remove(&mut self, place: &str) {
         if let Some(entries) = self.content.get_mut("auths").and_then(Value::as_object_mut) {
-            entries.retain(|key, _| registry_of(key) != registry);
+            entries.retain(|key, _| !is_about(key, place));
         }
     }
 
@@ -221,7 +247,10 @@ mod tests {
     }
 
     fn check(content: Value, registry: &str, expected: Option<(&str, &str)>) {
-        let found = file(content.clone()).credentials(registry);
+        let file = file(content.clone());
+        let host = registry.split('/').next().unwrap();
+        let found = file.credentials_within(registry);
+        let found = found.or_else(|| file.credentials(host));
         let expected = expected.map(|(username, password)| Credentials::Basic {
             username: username.into(),
             password: Secret::new(password),
@@ -293,5 +322,22 @@ mod tests {
         assert_eq!(file.credentials("h"), Some(login));
         file.remove("h");
         assert!(!file.has("h") && file.has("o"));
+    }
+
+    #[test]
+    fn a_registry_and_what_is_in_it_are_apart() {
+        let entries = json!({"h": {}, "https://h/v2/": {}, "h/team": {}, "h/team/app": {}});
+        let left = |place: &str| {
+            let mut file = file(json!({ "auths": entries }));
+            assert!(file.has(place));
+            file.remove(place);
+            file.places()
+        };
+        assert_eq!(left("h"), ["h/team", "h/team/app"]);
+        assert_eq!(left("h/team"), ["h", "h", "h/team/app"]);
+        let hub = file(json!({"auths": {HUB: {}, "docker.io/ada": {}}}));
+        assert_eq!(hub.places(), ["docker.io", "docker.io/ada"]);
+        assert_eq!(server_key("docker.io"), HUB);
+        assert_eq!(server_key("docker.io/ada"), "docker.io/ada");
     }
 }

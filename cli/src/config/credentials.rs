@@ -39,33 +39,43 @@ pub(crate) fn find_with_place(
     for (path, server) in docker.chain(podman) {
         let place = path.display().to_string();
         let file = AuthFile::read(path)?;
+        if let Some(credentials) = file.credentials_within(name) {
+            return Ok(Some((credentials, place)));
+        }
         if let Some(helper) = file.helper(registry)
             && let Some(credentials) = helper::get(helper, &server)?
         {
             return Ok(Some((credentials, format!("docker-credential-{helper}"))));
         }
-        if let Some(credentials) = file.credentials(name) {
+        if let Some(credentials) = file.credentials(registry) {
             return Ok(Some((credentials, place)));
         }
     }
     Ok(None)
 }
 
-/// Keeps a login where docker would.
+/// Keeps a login where docker would: at a registry, or at a namespace or repository of one.
 pub(crate) fn keep(
     environment: Environment,
-    registry: &str,
+    place: &str,
     credentials: &Credentials,
 ) -> Result<Kept, CliError> {
     let mut file = AuthFile::read(login_file(environment))?;
+    let (registry, path) = place.split_once('/').unwrap_or((place, ""));
     let kept = match file.helper(registry).map(str::to_owned) {
+        Some(helper) if !path.is_empty() => {
+            return Err(CliError::HelperOfHosts {
+                helper,
+                place: place.to_owned(),
+            });
+        }
         Some(helper) => {
             helper::store(&helper, &server_key(registry), credentials)?;
             file.set_kept_elsewhere(registry);
             Kept::Helper
         }
         None => {
-            file.set(registry, credentials);
+            file.set(place, credentials);
             Kept::File(file.path().to_owned())
         }
     };
@@ -74,17 +84,25 @@ pub(crate) fn keep(
 }
 
 /// Forgets a login, and tells whether there was one.
-pub(crate) fn forget(environment: Environment, registry: &str) -> Result<bool, CliError> {
+pub(crate) fn forget(environment: Environment, place: &str) -> Result<bool, CliError> {
     let mut file = AuthFile::read(login_file(environment))?;
-    let known = file.has(registry);
-    if let Some(helper) = file.helper(registry) {
-        helper::erase(helper, &server_key(registry))?;
+    let known = file.has(place);
+    // Programs keep those of whole registries alone.
+    if !place.contains('/')
+        && let Some(helper) = file.helper(place)
+    {
+        helper::erase(helper, &server_key(place))?;
     }
     if known {
-        file.remove(registry);
+        file.remove(place);
         file.write()?;
     }
     Ok(known)
+}
+
+/// Returns the places that the file where logins are kept has some for.
+pub(crate) fn places(environment: Environment) -> Result<Vec<String>, CliError> {
+    Ok(AuthFile::read(login_file(environment))?.places())
 }
 
 /// Where logins are kept: the file that `REGISTRY_AUTH_FILE` names, or docker's.

@@ -10,7 +10,7 @@ mod settings;
 
 pub(crate) use auth_file::server_key;
 pub(crate) use aws::credentials;
-pub(crate) use credentials::{Kept, find, find_with_place, forget, keep};
+pub(crate) use credentials::{Kept, find, find_with_place, forget, keep, places};
 pub(crate) use environment::{Directories, Environment};
 pub(crate) use registries::Registries;
 pub(crate) use settings::{CacheSettings, Settings, proxies, token_cache};
