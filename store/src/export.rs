@@ -38,6 +38,14 @@ pub struct ExportForm {
     pub media_types: MediaTypes,
 }
 
+impl ExportForm {
+    /// Tells whether a layer goes in the form that [`push`](crate::push) gives it.
+    pub fn is_that_of_push(&self, origin: Origin) -> bool {
+        let keeps_times = self.latest.is_none() || origin == Origin::Base;
+        self.codec == Codec::GZIP && self.existing == ExistingLayers::Keep && keeps_times
+    }
+}
+
 /// What becomes of layers that came compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExistingLayers {

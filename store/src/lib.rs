@@ -78,7 +78,7 @@ pub use snapshots::{
 pub use store::{Store, StoreOptions, Transfers, UseLock};
 pub use sys::{Attribute, Facts, Time, is_whiteout_mark};
 pub use transfer::{
-    Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,
+    LayerForm, Outcome, Progress, Selection, TransferError, TransferEvent, copy_graph, fetch_blob,
     fetch_document, join_platforms, publish, pull, push, push_layer, push_set, select,
 };
 pub use tree::concatenate_trees;

@@ -23,7 +23,7 @@ pub use contracts::fetch_document;
 pub use graph::{Selection, copy_graph, select};
 pub use join::join_platforms;
 pub use pull::pull;
-pub use push::{publish, push, push_layer, push_set};
+pub use push::{LayerForm, publish, push, push_layer, push_set};
 
 /// Who wants to know how far a transfer is. Called from the transfer's own task; must not block.
 pub trait Progress: Sync {

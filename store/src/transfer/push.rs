@@ -18,9 +18,9 @@ use crate::compressed::{like, with_layers};
 use crate::{Codec, Image, ImageSet, Store, UseLock};
 
 /// In which form layers go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Plain ones compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerForm {
+    /// Plain ones compressed, while they are sent.
     Compressed,
     /// As the manifest lists them.
     AsListed,
@@ -28,7 +28,7 @@ enum Form {
 
 /// What the steps of one push share.
 struct Pushing<'a, D> {
-    form: Form,
+    form: LayerForm,
     store: &'a Store,
     destination: &'a D,
     reference: &'a Reference,
@@ -57,7 +57,14 @@ pub async fn push<D: Push + Tag>(
 ) -> Result<Descriptor, TransferError> {
     let (owned, wanted) = (store.clone(), target.clone());
     let set = blocking(move || owned.whole_set(&wanted)).await?;
-    let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
+    let pushing = Pushing::new(
+        store,
+        destination,
+        reference,
+        progress,
+        LayerForm::Compressed,
+    )
+    .await?;
     let target = match set.artifacts.is_empty() {
         true => pushing.set(&set).await?,
         false => pushing.graph(target).await?,
@@ -74,7 +81,14 @@ pub async fn publish<D: Push + Tag>(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
-    let pushing = Pushing::new(store, destination, reference, progress, Form::Compressed).await?;
+    let pushing = Pushing::new(
+        store,
+        destination,
+        reference,
+        progress,
+        LayerForm::Compressed,
+    )
+    .await?;
     let target = pushing.set(set).await?;
     pushing.name(&target).await?;
     Ok(target)
@@ -101,21 +115,29 @@ pub async fn push_set<D: Push + Tag>(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
-    let pushing = Pushing::new(store, destination, reference, progress, Form::AsListed).await?;
+    let pushing =
+        Pushing::new(store, destination, reference, progress, LayerForm::AsListed).await?;
     let target = pushing.set(set).await?;
     pushing.finish(&set.images, &target).await?;
     Ok(target)
 }
 
-/// Pushes one layer ahead of its image, in the very form it has.
+/// Pushes one layer ahead of its image, as [`push`] does or in the very form it has.
 pub async fn push_layer<D: Push + Tag>(
     store: &Store,
-    layer: &Descriptor,
+    (layer, diff_id): (&Descriptor, &DiffId),
+    form: LayerForm,
     destination: &D,
     reference: &Reference,
 ) -> Result<(), TransferError> {
-    let pushing = Pushing::new(store, destination, reference, &(), Form::AsListed).await?;
-    pushing.send(layer).await
+    let pushing = Pushing::new(store, destination, reference, &(), form).await?;
+    match form {
+        LayerForm::Compressed => {
+            let pushed = pushing.layer(layer.clone(), diff_id.clone()).await;
+            pushed.map(drop)
+        }
+        LayerForm::AsListed => pushing.send(layer).await,
+    }
 }
 
 impl<'a, D: Push + Tag> Pushing<'a, D> {
@@ -124,7 +146,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
         destination: &'a D,
         reference: &'a Reference,
         progress: &'a dyn Progress,
-        form: Form,
+        form: LayerForm,
     ) -> Result<Self, TransferError> {
         let owned = store.clone();
         Ok(Self {
@@ -266,7 +288,7 @@ impl<'a, D: Push + Tag> Pushing<'a, D> {
 
     fn is_compressed_first(&self, layer: &Descriptor) -> bool {
         let is_plain = layer.media_type.layer_compression() == Some(Compression::None);
-        self.form == Form::Compressed && is_plain
+        self.form == LayerForm::Compressed && is_plain
     }
 
     /// Sends a layer while it is compressed; events name it as the image's manifest does. Returns

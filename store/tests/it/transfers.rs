@@ -4,8 +4,13 @@ use std::error::Error as _;
 use std::sync::Mutex;
 
 use mica_fixtures::{Call, Fault, MemoryRegistry, TestImage, index};
-use mica_oci::{Compression, MediaType, Platform, Resolve};
-use mica_store::{Outcome, Progress, TransferError, TransferEvent, pull, push};
+use mica_oci::{
+    BlobReader, Compression, ContractError, Descriptor, Digest, Growing, MediaType, Platform, Push,
+    Reference, Resolve, Tag,
+};
+use mica_store::{
+    LayerForm, Outcome, Progress, TransferError, TransferEvent, pull, push, push_layer,
+};
 
 use super::{TestStore, check_complete, image, layers, make_image, name, temporaries, visible};
 
@@ -237,6 +242,55 @@ async fn what_was_made_here_is_compressed_once_and_pulls_back_the_same() {
     pull_app(&other, &first).await.unwrap();
     assert_eq!(other.find("app").unwrap().id(), made.id());
     check_complete(&other).await;
+}
+
+/// A registry that notes what it was sent while it was made.
+struct Early {
+    registry: MemoryRegistry,
+    origins: Mutex<Vec<Digest>>,
+}
+
+impl Push for Early {
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, ContractError> {
+        self.registry.contains(descriptor).await
+    }
+
+    async fn push(&self, blob: &Descriptor, content: BlobReader) -> Result<(), ContractError> {
+        self.registry.push(blob, content).await
+    }
+
+    async fn push_growing<G: Growing>(&self, content: &G) -> Result<Descriptor, ContractError> {
+        self.origins.lock().unwrap().push(content.origin().clone());
+        self.registry.push_growing(content).await
+    }
+}
+
+impl Tag for Early {
+    async fn tag(&self, target: &Descriptor, name: &Reference) -> Result<(), ContractError> {
+        self.registry.tag(target, name).await
+    }
+}
+
+#[tokio::test]
+async fn a_layer_goes_ahead_of_its_image_while_it_is_compressed() {
+    let store = TestStore::new();
+    let made = make_image(&store, &"text ".repeat(1 << 18), "app");
+    let layer = &made.manifest.value().layers[0];
+    let diff_id = &made.config.value().rootfs.diff_ids[0];
+    let registry = Early {
+        registry: MemoryRegistry::new(),
+        origins: Mutex::default(),
+    };
+    let (form, app) = (LayerForm::Compressed, name("app"));
+    push_layer(&store, (layer, diff_id), form, &registry, &app)
+        .await
+        .unwrap();
+    let origins = registry.origins.lock().unwrap().clone();
+    assert_eq!(origins, std::slice::from_ref(&diff_id.0));
+    let outgoing = store.outgoing(&made).unwrap();
+    let blob = &outgoing.value().layers[0];
+    assert_eq!(blob.media_type, MediaType::OCI_LAYER_GZIP);
+    assert!(registry.contains(blob).await.unwrap());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Pushing while building: a finished layer is compressed and goes up while later steps run.
+//! Pushing while building: a finished layer goes up, while it is compressed, and while later steps run.
 //!
 //! Nothing gets a name here. A layer that cannot be sent now is sent, or reported, with its image
 //! when the build is done; what a failed build sent has no name, and the registry forgets it.
@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mica_builder::SealedLayer;
-use mica_oci::{Descriptor, Reference};
+use mica_oci::{Compression, Descriptor, Reference};
 use mica_registry_client::{Actions, Registry, Repository};
-use mica_store::{Codec, ExportForm, ImageSet, Store};
+use mica_store::{Codec, ExportForm, ImageSet, LayerForm, Store};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -138,28 +138,35 @@ impl Shipping {
     }
 }
 
-/// Compresses a layer and sends it to all repositories of a route. Errors come again with the image.
+/// Sends a layer to all repositories of a route, the first of which gets it while it is compressed,
+/// where it goes in the usual form. Errors come again with the image.
 async fn send(route: Arc<Route>, store: Store, layer: SealedLayer, form: ExportForm) {
-    let Some(blob) = outgoing(&route, &store, layer, form).await else {
-        return;
+    let is_plain = layer.descriptor.media_type.layer_compression() == Some(Compression::None);
+    let _compressing = match is_plain {
+        true => route.compressions.acquire().await.ok(),
+        false => None,
     };
     let Ok(_uploading) = route.uploads.acquire().await else {
         return;
     };
+    let (diff_id, origin) = (layer.diff_id.clone(), layer.origin);
+    let (outgoing, form) = match form.is_that_of_push(origin) {
+        true => (layer.descriptor, LayerForm::Compressed),
+        false => match exported(&store, layer, form).await {
+            Some(blob) => (blob, LayerForm::AsListed),
+            None => return,
+        },
+    };
     for (repository, name) in &route.repositories {
-        if let Err(_later) = mica_store::push_layer(&store, &blob, repository, name).await {
+        let layer = (&outgoing, &diff_id);
+        let sent = mica_store::push_layer(&store, layer, form, repository, name);
+        if let Err(_later) = sent.await {
             return;
         }
     }
 }
 
-async fn outgoing(
-    route: &Route,
-    store: &Store,
-    layer: SealedLayer,
-    form: ExportForm,
-) -> Option<Descriptor> {
-    let _compressing = route.compressions.acquire().await.ok()?;
+async fn exported(store: &Store, layer: SealedLayer, form: ExportForm) -> Option<Descriptor> {
     let store = store.clone();
     let exported = tokio::task::spawn_blocking(move || {
         store.export_layer(&layer.descriptor, &layer.diff_id, layer.origin, &form)
