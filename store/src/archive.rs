@@ -15,6 +15,7 @@ mod install;
 mod load;
 mod look;
 mod save;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -194,6 +194,15 @@ pub(crate) fn stay_with_the_image() -> Outcome {
     assert_eq!(pushed.index["manifests"], saved.index["manifests"]);
     assert_eq!(pushed.statements, saved.statements);
 
+    let other = Machine::new();
+    other.ok(["load", "-q", "-i", &archive]);
+    assert_eq!(other.ok(shown), "1");
+    let again = format!("{}/again:v1", registry.address);
+    other.ok(["tag", "app:v1", &again]);
+    other.ok(["push", "-q", &again]);
+    let again = copy(&other, &format!("docker://{again}"));
+    assert_eq!(again.index, pushed.index);
+
     machine.ok(["system", "prune", "-f"]);
     machine.ok(["system", "check", "--full"]);
     assert_eq!(

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use mica_oci::{ChainId, Compression, Descriptor, Document, ImageConfig, Manifest, Reference};
 
 use super::contents::Contents;
+use super::whole::WholeIndex;
 use super::{ArchiveError, Loaded};
 use crate::{Decompressed, Image, Layer, LayerStorage, Stack, Store};
 
@@ -20,6 +21,8 @@ pub struct ArchivedImage {
     pub config: Document<ImageConfig>,
     /// What the indexes that led to it list as attestations of it.
     pub attestations: Vec<Descriptor>,
+    /// The index that it was chosen from, where all of that is there.
+    pub(super) whole: Option<WholeIndex>,
     /// Where the archive has the manifest's layers.
     pub(super) layer_paths: Vec<String>,
 }
@@ -55,8 +58,12 @@ impl ArchivedImage {
             manifest: self.manifest,
             config: self.config,
         };
+        let target = match &self.whole {
+            Some(whole) => whole.install(store, contents)?,
+            None => image.target.clone(),
+        };
         if self.references.is_empty() {
-            store.keep_untagged(&image.target)?;
+            store.keep_untagged(&target)?;
             return Ok(vec![Loaded {
                 reference: None,
                 image,
@@ -64,7 +71,7 @@ impl ArchivedImage {
         }
         let mut loaded = Vec::new();
         for reference in self.references {
-            store.tag_image(&image.target, &reference)?;
+            store.tag_image(&target, &reference)?;
             loaded.push(Loaded {
                 reference: Some(reference),
                 image: image.clone(),

@@ -12,6 +12,7 @@ use mica_oci::{
 use super::contents::{Contents, blob_path, is_layout, read_start, sniff};
 use super::docker::DockerImage;
 use super::install::{ArchivedImage, check_layer_count};
+use super::whole::WholeIndex;
 use super::{ArchiveError, Loaded};
 use crate::blobs::copy;
 use crate::error::At;
@@ -123,7 +124,13 @@ fn oci_candidates(
                 let digest = manifest.digest();
                 let attestations = indexes.flat_map(|index| index.attestations_of(digest));
                 let attestations = attestations.cloned().collect();
-                found.push(candidate(contents, manifest, attestations, references)?);
+                let whole = inner.map(|index| WholeIndex::find(contents, index, digest));
+                let whole = whole.transpose()?.flatten();
+                found.push(ArchivedImage {
+                    attestations,
+                    whole,
+                    ..candidate(contents, manifest, references)?
+                });
             }
         }
     }
@@ -198,7 +205,7 @@ fn read_manifest(
 }
 
 /// Reads a document of the layout's blobs, verified.
-fn read_document<T: serde::de::DeserializeOwned>(
+pub(super) fn read_document<T: serde::de::DeserializeOwned>(
     contents: &Contents,
     target: &Descriptor,
 ) -> Result<Document<T>, ArchiveError> {
@@ -215,7 +222,6 @@ fn read_document<T: serde::de::DeserializeOwned>(
 fn candidate(
     contents: &Contents,
     manifest: Document<Manifest>,
-    attestations: Vec<Descriptor>,
     references: Vec<Reference>,
 ) -> Result<ArchivedImage, ArchiveError> {
     let config: Document<ImageConfig> = read_document(contents, &manifest.value().config)?;
@@ -229,7 +235,8 @@ fn candidate(
         references,
         manifest,
         config,
-        attestations,
+        attestations: Vec::new(),
+        whole: None,
         layer_paths,
     })
 }
