@@ -19,6 +19,7 @@ mod explore;
 mod faults;
 mod files;
 mod images;
+mod indexes;
 mod kill;
 mod limits;
 mod logins;
@@ -81,7 +82,8 @@ const TESTS: &[Test] = tests! {
     metadata: file_and_annotations, annotations_in_the_store;
     shipping: layers_go_up_before_the_end, a_failed_build_leaves_no_tag, forms_and_names, digests,
         a_refusal_is_reported;
-    platforms: one_index, one_name_in_the_store, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
+    indexes: one_name_in_the_store, loaded_as_one;
+    platforms: one_index, merged_and_overlapping, errors_name_the_platform, all_are_pushed,
         the_same_everywhere, the_time_of_the_context, foreign_commands;
     images: listing, inspect_formats, history, history_in_a_terminal, tags_and_removal;
     containers: background, foreground, environment_and_directory, volumes, exec, logs_follow,
