@@ -76,7 +76,7 @@ Enter        unfold a directory, show a file, follow a symbolic link
 s            all files up to the layer, or only what the layer changed
 o            sort by name or by size
 e            unfold all directories, or fold them
-/            search a path, or in a file a text; n N the next one, the one before
+/            search a path, in a file a text (Esc ends it); n N next, previous
 f            show only paths that hold a text; Esc shows all again
 i            all about a file, and which layers put it here, changed or hid it
 x            of a file that is shown: text or hexadecimal; in a search `\\x7f` is a byte
@@ -86,6 +86,11 @@ A, C and D before a file: the selected layer added, changed or deleted it.
 * before a directory: something in it is changed.
 What is deleted can still be opened: it is read from the layer below.
 ";
+
+/// Tells whether a key ends a search that goes on.
+pub(super) fn breaks_off(key: KeyEvent) -> bool {
+    matches!(action(key), Some(Action::Back | Action::Interrupt))
+}
 
 /// Returns what a key does; nothing for most keys.
 pub(super) fn action(key: KeyEvent) -> Option<Action> {

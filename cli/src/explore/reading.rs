@@ -1,5 +1,7 @@
 //! What keys do while content is shown, and what is read for it.
 
+use std::io::{self, Read};
+
 use mica_inspect::{EntryId, InspectError};
 
 use super::explorer::Explorer;
@@ -33,8 +35,8 @@ impl Explorer<'_> {
         self.wanted.is_some()
     }
 
-    /// Reads what was asked for.
-    pub(super) fn fetch(&mut self) {
+    /// Reads what was asked for. A search passes through all of a file: it ends when `is_enough` says so.
+    pub(super) fn fetch(&mut self, is_enough: &mut dyn FnMut() -> bool) {
         let Some(wanted) = self.wanted.take() else {
             return;
         };
@@ -42,7 +44,7 @@ impl Explorer<'_> {
         let fetched = match wanted {
             Wanted::File { title, file, size } => self.fetch_file(title, file, size),
             Wanted::Part(offset, rows) => self.fetch_part(offset, rows),
-            Wanted::Match(search) => self.fetch_match(&search),
+            Wanted::Match(search) => self.fetch_match(&search, is_enough),
         };
         if let Err(error) = fetched {
             self.message = look::printable(error.to_string().as_bytes());
@@ -52,7 +54,7 @@ impl Explorer<'_> {
     /// Asks for something to be read.
     pub(super) fn want(&mut self, wanted: Wanted) {
         self.message = match wanted {
-            Wanted::Match(_) => "searching…".into(),
+            Wanted::Match(_) => "searching…  Esc break off".into(),
             Wanted::File { .. } | Wanted::Part(..) => "reading…".into(),
         };
         self.wanted = Some(wanted);
@@ -157,15 +159,29 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    fn fetch_match(&mut self, search: &Search) -> Result<(), InspectError> {
+    fn fetch_match(
+        &mut self,
+        search: &Search,
+        is_enough: &mut dyn FnMut() -> bool,
+    ) -> Result<(), InspectError> {
         let Some(file) = self.pager.as_ref().and_then(|pager| pager.file) else {
             return Ok(());
         };
-        let mut hit = None;
-        self.image.read_with(file, |content| {
-            hit = search.run(content, 0)?;
+        let (mut hit, mut is_broken_off) = (None, false);
+        let read = self.image.read_with(file, |content| {
+            let mut content = Breakable {
+                content,
+                is_enough,
+                is_broken_off: &mut is_broken_off,
+            };
+            hit = search.run(&mut content, 0)?;
             Ok(())
-        })?;
+        });
+        if is_broken_off {
+            self.message = "the search was broken off".into();
+            return Ok(());
+        }
+        read?;
         let Some(hit) = hit else {
             self.say_nothing_found();
             return Ok(());
@@ -198,5 +214,22 @@ impl Explorer<'_> {
         let from = Window::start_around(offset, size);
         let bytes = self.image.read_part(file, from, MOST)?;
         Ok(Window::new(bytes, from, size))
+    }
+}
+
+/// Content that is read until somebody has had enough; then it fails.
+struct Breakable<'c> {
+    content: &'c mut dyn Read,
+    is_enough: &'c mut dyn FnMut() -> bool,
+    is_broken_off: &'c mut bool,
+}
+
+impl Read for Breakable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        *self.is_broken_off |= (self.is_enough)();
+        match *self.is_broken_off {
+            true => Err(io::Error::other("broken off")),
+            false => self.content.read(buffer),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The terminal while the interface has it.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use mica_inspect::Image;
 use ratatui::Terminal;
@@ -13,6 +15,7 @@ use ratatui::crossterm::{cursor, execute};
 
 use super::draw::draw;
 use super::explorer::{Explorer, Next};
+use super::keys;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::signals::{self, Catch, CaughtSignals, SignalThread};
@@ -63,19 +66,46 @@ pub(crate) fn run(image: &Image, printer: Printer) -> Result<(), Failure> {
     let mut explorer = Explorer::new(image)?;
     let _screen = Screen::enter(printer)?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::BufWriter::new(Output(printer))))?;
+    let mut events = Events::default();
     loop {
         terminal.draw(|frame| draw(frame, &mut explorer))?;
         if explorer.is_waiting() {
-            explorer.fetch();
+            explorer.fetch(&mut || events.have_escape());
             continue;
         }
         // Whatever else happens, such as another size: the screen is drawn again.
-        if let Event::Key(key) = event::read()?
+        if let Event::Key(key) = events.next()?
             && key.kind != KeyEventKind::Release
             && explorer.key(key)? == Next::End
         {
             return Ok(());
         }
+    }
+}
+
+/// What the terminal tells, in order.
+#[derive(Default)]
+struct Events {
+    /// What came while a file was searched.
+    waiting: VecDeque<Event>,
+}
+
+impl Events {
+    fn next(&mut self) -> io::Result<Event> {
+        self.waiting.pop_front().map_or_else(event::read, Ok)
+    }
+
+    /// Looks, without waiting, for a key that breaks off; all others keep their turn.
+    fn have_escape(&mut self) -> bool {
+        while matches!(event::poll(Duration::ZERO), Ok(true)) {
+            match event::read() {
+                Ok(Event::Key(key)) if keys::breaks_off(key) => return true,
+                Ok(other) => self.waiting.push_back(other),
+                // The next wait for a key fails as well, and says so.
+                Err(_) => return true,
+            }
+        }
+        false
     }
 }
 

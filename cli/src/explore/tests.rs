@@ -15,6 +15,9 @@ use ratatui::style::Modifier;
 
 use super::draw::draw;
 use super::explorer::{Explorer, Next};
+use super::find::Search;
+use super::keys::Way;
+use super::reading::Wanted;
 
 /// Names and contents; a name that ends with a slash is a directory's.
 type Layer = &'static [(&'static str, &'static [u8])];
@@ -104,7 +107,7 @@ fn screen_after(keys: &str) -> String {
     for key in parse(keys) {
         let next = explorer.key(KeyEvent::new(key, KeyModifiers::NONE));
         assert_eq!(next.expect("it can be read"), Next::Key);
-        explorer.fetch();
+        explorer.fetch(&mut || false);
         buffer = draw_it(&mut explorer);
     }
     let mut out = String::new();
@@ -300,4 +303,27 @@ fn filters_and_searches() {
     check("/e<Enter>nN", &["/etc ─"], &[]);
     check("?", &["follow a symbolic link"], &[]);
     check("o", &["by size"], &[]);
+}
+
+#[test]
+fn a_search_is_broken_off() {
+    let directory = tempfile::tempdir().expect("there is one");
+    let path = directory.path().join("image.tar");
+    write_archive(&path);
+    let image = Image::of_archive(&path, None, &Platform::host()).expect("it is an archive");
+    let mut explorer = Explorer::new(&image).expect("it can be read");
+    for key in parse("/tool<Enter><Enter>") {
+        let next = explorer.key(KeyEvent::new(key, KeyModifiers::NONE));
+        assert_eq!(next.expect("it can be read"), Next::Key);
+        explorer.fetch(&mut || false);
+    }
+    for (is_enough, said) in [(true, "the search was broken off"), (false, "")] {
+        explorer.want(Wanted::Match(Search {
+            needle: b"elf".to_vec(),
+            from: 0,
+            way: Way::Forward,
+        }));
+        explorer.fetch(&mut || is_enough);
+        assert_eq!(explorer.message, said);
+    }
 }
