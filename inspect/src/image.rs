@@ -209,9 +209,10 @@ impl Image {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..threads.min(count) {
+            for _ in 1..threads.min(count) {
                 scope.spawn(work);
             }
+            work();
         });
         (0..count).map(|layer| ask(self, layer)).collect()
     }

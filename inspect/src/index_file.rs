@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use mica_oci::Digest;
 
@@ -14,6 +15,12 @@ use crate::index::LayerIndex;
 
 /// Begins every file; the last byte before the newline is the version.
 const MAGIC: &[u8] = b"mica-layer-index 1\n";
+
+/// An index from this size on is checked on another thread than it is parsed.
+const LARGE: usize = 256 << 10;
+
+/// Bytes that no entry is shorter than.
+const SMALLEST_ENTRY: usize = 19;
 
 /// Stands for a file whose content was not hashed.
 const NO_DIGEST: [u8; 32] = [0; 32];
@@ -88,11 +95,22 @@ fn encode(index: &LayerIndex) -> Vec<u8> {
 
 fn decode(file: &[u8]) -> Option<LayerIndex> {
     let (body, check) = file.split_at_checked(file.len().checked_sub(64)?)?;
-    if Digest::of(body).hex().as_bytes() != check {
-        return None;
+    let is_whole = || Digest::of(body).hex().as_bytes() == check;
+    if body.len() < LARGE {
+        return is_whole().then(|| parse(body)).flatten();
     }
+    thread::scope(|scope| {
+        let is_whole = scope.spawn(is_whole);
+        let index = parse(body);
+        let is_whole = is_whole.join().expect("hashing does not panic");
+        index.filter(|_| is_whole)
+    })
+}
+
+/// Reads an index that may be damaged: then it is none, or a wrong one.
+fn parse(body: &[u8]) -> Option<LayerIndex> {
     let mut input = Input(body.strip_prefix(MAGIC)?);
-    let count = input.count()?;
+    let count = input.count_of(SMALLEST_ENTRY)?;
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
         entries.push(input.entry()?);
@@ -144,9 +162,13 @@ impl<'a> Input<'a> {
 
     /// A number of things that follow, so never more than bytes are left.
     fn count(&mut self) -> Option<usize> {
-        usize::try_from(self.number()?)
-            .ok()
-            .filter(|count| *count <= self.0.len())
+        self.count_of(1)
+    }
+
+    /// A number of things that follow, each of so many bytes at least.
+    fn count_of(&mut self, size: usize) -> Option<usize> {
+        let count = usize::try_from(self.number()?).ok()?;
+        (count <= self.0.len() / size).then_some(count)
     }
 
     fn small(&mut self) -> Option<u32> {
@@ -242,6 +264,23 @@ mod tests {
             bad[index] ^= 1;
             assert_eq!(decode(&bad), None, "byte {index}");
             assert_eq!(decode(&good[..index]), None, "{index} bytes");
+        }
+    }
+
+    #[test]
+    fn a_large_index_is_read_back_and_damage_found() {
+        let LayerIndex { entries, problems } = sample();
+        let count = LARGE / SMALLEST_ENTRY;
+        let entries = entries.into_iter().cycle().take(count).collect();
+        let index = LayerIndex { entries, problems };
+        let mut file = encode(&index);
+        assert!(file.len() > LARGE);
+        assert_eq!(decode(&file), Some(index));
+        let middle = file.len() / 2;
+        for place in [MAGIC.len(), middle, file.len() - 1] {
+            file[place] ^= 1;
+            assert_eq!(decode(&file), None, "byte {place}");
+            file[place] ^= 1;
         }
     }
 

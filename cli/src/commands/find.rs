@@ -9,7 +9,7 @@ use mica_inspect::{Case, Filter, Follow, Kind, ModeTest, Pattern, SizeTest};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileRow, Format, SizeStyle};
+use crate::look::{self, Format, SizeStyle};
 use crate::session::Session;
 
 /// Find files of an image, or of one of its layers
@@ -129,18 +129,16 @@ pub(crate) fn run(args: &FindArgs, session: &Session) -> Outcome {
     let end: &[u8] = if args.print0 { b"\0" } else { b"\n" };
     for from in found {
         let top = look::depth(&tree.path(from));
-        for (path, id) in tree.walk(from) {
-            let level = look::depth(&path) - top;
-            if args.max_depth.is_some_and(|deepest| level > deepest) {
-                continue;
-            }
-            if !filter.fits(&path, tree.data(id)) {
-                continue;
-            }
-            if args.at.format == Format::Json {
-                FileRow::new(&tree, &path, id).write(&mut out)?;
-                continue;
-            }
+        let files = tree.walk(from).filter(|(path, id)| {
+            let level = look::depth(path) - top;
+            let is_deeper = args.max_depth.is_some_and(|deepest| level > deepest);
+            !is_deeper && filter.fits(path, tree.data(*id))
+        });
+        if args.at.format == Format::Json {
+            look::write_rows(&tree, files, &mut out)?;
+            continue;
+        }
+        for (path, id) in files {
             if args.long {
                 write!(out, "{} ", look::long_line(&tree, id, SizeStyle::Bytes))?;
             }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{ArgAction, Args};
@@ -9,7 +10,7 @@ use mica_inspect::{Follow, Kind, NodeId, Tree};
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::look::{self, FileRow, Format, SizeStyle};
+use crate::look::{self, Format, SizeStyle};
 use crate::session::Session;
 
 /// List files of an image, or of one of its layers
@@ -71,38 +72,37 @@ struct List<'l, 'i, W> {
     out: W,
 }
 
-impl<W: Write> List<'_, '_, W> {
+impl<'l, W: Write> List<'l, '_, W> {
     fn add(&mut self, id: NodeId, has_heading: bool) -> io::Result<()> {
-        if self.args.directory || !self.tree.is_directory(id) {
-            return self.file(&self.tree.path(id), id);
+        let is_itself = self.args.directory || !self.tree.is_directory(id);
+        if self.args.at.format == Format::Json {
+            return look::write_rows(self.tree, self.files(id, is_itself), &mut self.out);
         }
-        if self.args.recursive {
-            for (path, id) in self.tree.walk(id).skip(1) {
-                self.file(&path, id)?;
-            }
-            return Ok(());
+        if is_itself || self.args.recursive {
+            let mut files = self.files(id, is_itself);
+            return files.try_for_each(|(path, id)| self.line(&[b"/", &*path].concat(), id));
         }
-        let path = self.tree.path(id);
-        if has_heading && self.args.at.format == Format::Text {
-            self.out
-                .write_all(&look::text_path(&path, self.is_terminal))?;
+        if has_heading {
+            let path = look::text_path(&self.tree.path(id), self.is_terminal);
+            self.out.write_all(&path)?;
             self.out.write_all(b":\n")?;
         }
-        for child in self.tree.children(id).collect::<Vec<_>>() {
-            match self.args.at.format {
-                Format::Json => self.file(&self.tree.path(child), child)?,
-                Format::Text => self.line(self.tree.node(child).name, child)?,
-            }
-        }
-        Ok(())
+        let mut children = self.tree.children(id);
+        children.try_for_each(|child| self.line(self.tree.node(child).name, child))
     }
 
-    fn file(&mut self, path: &[u8], id: NodeId) -> io::Result<()> {
-        if self.args.at.format == Format::Json {
-            return FileRow::new(self.tree, path, id).write(&mut self.out);
+    /// Returns what is listed, with full paths.
+    fn files(
+        &self,
+        id: NodeId,
+        is_itself: bool,
+    ) -> Box<dyn Iterator<Item = (Vec<u8>, NodeId)> + 'l> {
+        let tree = self.tree;
+        match is_itself {
+            true => Box::new(iter::once((tree.path(id), id))),
+            false if self.args.recursive => Box::new(tree.walk(id).skip(1)),
+            false => Box::new(tree.children(id).map(|child| (tree.path(child), child))),
         }
-        let path = [b"/", path].concat();
-        self.line(&path, id)
     }
 
     fn line(&mut self, name: &[u8], id: NodeId) -> io::Result<()> {

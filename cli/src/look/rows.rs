@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use jiff::Timestamp;
 use mica_inspect::{Entry, Kind, NodeId, Tree, shown};
@@ -69,12 +71,69 @@ impl<'a> FileRow<'a> {
             layer: tree.node(id).layer,
         }
     }
+}
 
-    /// Writes the object as a line.
-    pub(crate) fn write(&self, mut out: impl Write) -> io::Result<()> {
-        serde_json::to_writer(&mut out, self)?;
-        out.write_all(b"\n")
+/// Files that are described at a time.
+const SHARE: usize = 1024;
+
+/// Some files with their paths, and the lines that describe them.
+#[derive(Default)]
+struct Share {
+    files: Vec<(Vec<u8>, NodeId)>,
+    lines: Vec<u8>,
+}
+
+impl Share {
+    /// Takes the next files in the place of those it has.
+    fn fill(&mut self, files: &mut impl Iterator<Item = (Vec<u8>, NodeId)>) {
+        self.files.clear();
+        self.files.extend(files.take(SHARE));
     }
+
+    fn describe(&mut self, tree: &Tree<'_>) -> io::Result<()> {
+        self.lines.clear();
+        for (path, id) in &self.files {
+            serde_json::to_writer(&mut self.lines, &FileRow::new(tree, path, *id))?;
+            self.lines.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// Writes files as data, an object a line, in their order. Of many, another thread describes every
+/// other share.
+pub(crate) fn write_rows(
+    tree: &Tree<'_>,
+    mut files: impl Iterator<Item = (Vec<u8>, NodeId)>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (mut own, mut other) = (Share::default(), Share::default());
+    own.fill(&mut files);
+    if own.files.len() < SHARE {
+        own.describe(tree)?;
+        return out.write_all(&own.lines);
+    }
+    thread::scope(|scope| {
+        let (to_helper, asked) = sync_channel::<Share>(1);
+        let (answer, from_helper) = sync_channel(1);
+        scope.spawn(move || {
+            for mut share in asked {
+                let described = share.describe(tree).map(|()| share);
+                // Nobody listens when the output failed.
+                let _ = answer.send(described);
+            }
+        });
+        while !own.files.is_empty() {
+            other.fill(&mut files);
+            let _ = to_helper.send(other);
+            own.describe(tree)?;
+            out.write_all(&own.lines)?;
+            other = from_helper.recv().map_err(io::Error::other)??;
+            out.write_all(&other.lines)?;
+            own.fill(&mut files);
+        }
+        Ok(())
+    })
 }
 
 /// Permission bits as four octal digits.
