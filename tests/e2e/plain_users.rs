@@ -46,7 +46,10 @@ impl PlainUser {
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         command.arg(self.path("mica")).args(arguments);
         command.current_dir(self.home.path()).env_clear();
-        run(command.env("HOME", self.home.path()))
+        let session = self.path("session");
+        run(command
+            .env("HOME", self.home.path())
+            .env("XDG_RUNTIME_DIR", session))
     }
 
     fn ok<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long the kernel may take to let go of interfaces and cgroups of processes that have ended.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Lists network interfaces and cgroups that mica makes.
+/// Lists network interfaces, cgroups and run state that mica makes outside of what a test gives it.
 pub fn host_leftovers() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for name in names("/sys/class/net") {
@@ -20,6 +20,13 @@ pub fn host_leftovers() -> BTreeSet<String> {
             if name.len() == 64 || name.starts_with("build-") {
                 found.insert(format!("cgroup {hierarchy}/mica/{name}"));
             }
+        }
+    }
+    for name in names("/tmp") {
+        // The run state of a user without a session of their own.
+        let user = name.strip_prefix("mica-");
+        if user.is_some_and(|user| user.bytes().all(|byte| byte.is_ascii_digit())) {
+            found.insert(format!("directory /tmp/{name}"));
         }
     }
     found
