@@ -59,7 +59,7 @@ impl DockerImage {
             manifest: Document::encode(MediaType::OCI_MANIFEST, manifest),
             config,
             attestations: Vec::new(),
-            whole: None,
+            index: None,
             layer_paths: self.layers.clone(),
         })
     }

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use mica_oci::{ChainId, Compression, Descriptor, Document, ImageConfig, Manifest, Reference};
+use mica_oci::{
+    ChainId, Compression, Descriptor, Document, ImageConfig, Index, Manifest, Reference,
+};
 
 use super::contents::Contents;
-use super::whole::WholeIndex;
+use super::whole::install_whole;
 use super::{ArchiveError, Loaded};
 use crate::{Decompressed, Image, Layer, LayerStorage, Stack, Store};
 
@@ -21,8 +23,8 @@ pub struct ArchivedImage {
     pub config: Document<ImageConfig>,
     /// What the indexes that led to it list as attestations of it.
     pub attestations: Vec<Descriptor>,
-    /// The index that it was chosen from, where all of that is there.
-    pub(super) whole: Option<WholeIndex>,
+    /// The index that it was chosen from.
+    pub(super) index: Option<Document<Index>>,
     /// Where the archive has the manifest's layers.
     pub(super) layer_paths: Vec<String>,
 }
@@ -58,10 +60,12 @@ impl ArchivedImage {
             manifest: self.manifest,
             config: self.config,
         };
-        let target = match &self.whole {
-            Some(whole) => whole.install(store, contents)?,
-            None => image.target.clone(),
-        };
+        let chosen = &image.target;
+        let whole = self
+            .index
+            .map(|index| install_whole(store, contents, &index, &chosen.digest));
+        let target = whole.transpose()?.flatten();
+        let target = target.unwrap_or_else(|| chosen.clone());
         if self.references.is_empty() {
             store.keep_untagged(&target)?;
             return Ok(vec![Loaded {

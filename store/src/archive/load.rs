@@ -12,7 +12,6 @@ use mica_oci::{
 use super::contents::{Contents, blob_path, is_layout, read_start, sniff};
 use super::docker::DockerImage;
 use super::install::{ArchivedImage, check_layer_count};
-use super::whole::WholeIndex;
 use super::{ArchiveError, Loaded};
 use crate::blobs::copy;
 use crate::error::At;
@@ -124,11 +123,9 @@ fn oci_candidates(
                 let digest = manifest.digest();
                 let attestations = indexes.flat_map(|index| index.attestations_of(digest));
                 let attestations = attestations.cloned().collect();
-                let whole = inner.map(|index| WholeIndex::find(contents, index, digest));
-                let whole = whole.transpose()?.flatten();
                 found.push(ArchivedImage {
                     attestations,
-                    whole,
+                    index: inner,
                     ..candidate(contents, manifest, references)?
                 });
             }
@@ -236,7 +233,7 @@ fn candidate(
         manifest,
         config,
         attestations: Vec::new(),
-        whole: None,
+        index: None,
         layer_paths,
     })
 }
