@@ -252,13 +252,13 @@ impl Store {
         let (mut images, mut artifacts) = (Vec::new(), Vec::new());
         for entry in &index.value().manifests {
             // An attestation has a configuration as an image has.
-            if entry.is_attestation() {
-                artifacts.push(self.read_document(entry)?);
-                continue;
-            }
-            match self.image(entry, entry.platform.as_ref()) {
-                Err(StoreError::NotAnImage { .. }) => artifacts.push(self.read_document(entry)?),
-                image => images.push(image?),
+            let image =
+                (!entry.is_attestation()).then(|| self.image(entry, entry.platform.as_ref()));
+            match image {
+                None | Some(Err(StoreError::NotAnImage { .. })) => {
+                    artifacts.push(self.read_document(entry)?);
+                }
+                Some(image) => images.push(image?),
             }
         }
         Ok(ImageSet {

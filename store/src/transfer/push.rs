@@ -57,14 +57,8 @@ pub async fn push<D: Push + Tag>(
 ) -> Result<Descriptor, TransferError> {
     let (owned, wanted) = (store.clone(), target.clone());
     let set = blocking(move || owned.whole_set(&wanted)).await?;
-    let pushing = Pushing::new(
-        store,
-        destination,
-        reference,
-        progress,
-        LayerForm::Compressed,
-    )
-    .await?;
+    let form = LayerForm::Compressed;
+    let pushing = Pushing::new(store, destination, reference, progress, form).await?;
     let target = match set.artifacts.is_empty() {
         true => pushing.set(&set).await?,
         false => pushing.graph(target).await?,
@@ -81,14 +75,8 @@ pub async fn publish<D: Push + Tag>(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
-    let pushing = Pushing::new(
-        store,
-        destination,
-        reference,
-        progress,
-        LayerForm::Compressed,
-    )
-    .await?;
+    let form = LayerForm::Compressed;
+    let pushing = Pushing::new(store, destination, reference, progress, form).await?;
     let target = pushing.set(set).await?;
     pushing.name(&target).await?;
     Ok(target)
@@ -115,8 +103,8 @@ pub async fn push_set<D: Push + Tag>(
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<Descriptor, TransferError> {
-    let pushing =
-        Pushing::new(store, destination, reference, progress, LayerForm::AsListed).await?;
+    let form = LayerForm::AsListed;
+    let pushing = Pushing::new(store, destination, reference, progress, form).await?;
     let target = pushing.set(set).await?;
     pushing.finish(&set.images, &target).await?;
     Ok(target)
