@@ -50,10 +50,18 @@ pub enum PlatformError {
     Shape(String),
 }
 
+/// The operating system and the architecture of what runs nowhere.
+const UNKNOWN: &str = "unknown";
+
 impl Platform {
+    /// Returns what an index says of what runs nowhere, such as attestations.
+    pub fn unknown() -> Self {
+        Self::new(UNKNOWN, UNKNOWN, None)
+    }
+
     /// Tells whether an index says so of what runs nowhere, such as attestations.
     pub fn is_unknown(&self) -> bool {
-        self.os == "unknown"
+        self.os == UNKNOWN
     }
 
     /// Makes a platform, normalised: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`.

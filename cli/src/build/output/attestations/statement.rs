@@ -35,7 +35,7 @@ impl Attesting<'_> {
         names: &[Reference],
         warn: &dyn Fn(&str),
     ) -> Result<(Descriptor, Document<Manifest>), Failure> {
-        let mut config = ImageConfig::scratch(&unknown());
+        let mut config = ImageConfig::scratch(&Platform::unknown());
         let mut layers = Vec::new();
         for (kind, predicate) in self.predicates(store, image, names, warn)? {
             let statement = json!({
@@ -57,7 +57,7 @@ impl Attesting<'_> {
         let manifest = Manifest::new(config.descriptor().clone(), layers);
         let manifest = Document::encode(MediaType::OCI_MANIFEST, manifest);
         let entry = Descriptor {
-            platform: Some(unknown()),
+            platform: Some(Platform::unknown()),
             ..store.put_document(&manifest)?
         };
         Ok((entry.attesting(&image.target.digest), manifest))
@@ -95,16 +95,5 @@ fn subjects(image: &Image, platform: &Platform, names: &[Reference]) -> Value {
             .iter()
             .map(|name| subject(package_url(name, platform)))
             .collect(),
-    }
-}
-
-/// The platform of what runs nowhere.
-fn unknown() -> Platform {
-    Platform {
-        architecture: "unknown".into(),
-        os: "unknown".into(),
-        os_version: None,
-        os_features: Vec::new(),
-        variant: None,
     }
 }
