@@ -148,9 +148,7 @@ impl Fields {
         if self.form.annotations.take_attribute(key, value)? {
             return Ok(());
         }
-        let hint = nearest(key, ATTRIBUTES).map(|near| format!(" (did you mean {near}?)"));
-        let hint = hint.unwrap_or_default();
-        Err(format!("unknown attribute {key}{hint}"))
+        Err(unknown_attribute(key, ATTRIBUTES))
     }
 
     fn kind(&self) -> Result<Kind, String> {
@@ -250,6 +248,15 @@ fn split_csv(text: &str) -> Vec<String> {
         }
     }
     fields
+}
+
+/// Says that there is no such attribute, and which was meant.
+pub(super) fn unknown_attribute<'k>(
+    name: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> String {
+    let hint = nearest(name, known).map(|near| format!(" (did you mean {near}?)"));
+    format!("unknown attribute {name}{}", hint.unwrap_or_default())
 }
 
 pub(super) fn boolean(key: &str, value: &str) -> Result<bool, String> {

@@ -1,13 +1,14 @@
 //! `--attest`, `--provenance` and `--sbom`.
 
-use mica_dockerfile::nearest;
-
-use super::super::parse::boolean;
+use super::super::parse::{boolean, unknown_attribute};
 use super::{Attestations, Mode, Provenance};
 use crate::failure::CliError;
 
+/// What the attributes of a bill of materials are called.
+const OF_BILL: [&str; 3] = ["type", "disabled", "generator"];
+
 /// What a provenance's attributes are called.
-const ATTRIBUTES: [&str; 7] = [
+const OF_PROVENANCE: [&str; 7] = [
     "type",
     "disabled",
     "mode",
@@ -100,7 +101,7 @@ fn check_scanner((name, value): (&str, &str)) -> Result<(), String> {
         ("generator", _) => {
             Err("mica finds the packages itself and runs no generator: leave it out".to_owned())
         }
-        _ => Err(unknown(name)),
+        _ => Err(unknown_attribute(name, OF_BILL)),
     }
 }
 
@@ -120,15 +121,10 @@ impl Provenance {
             ("reproducible", _) => self.reproducible = boolean(name, value)?,
             // It is never in anything but an image.
             ("inline-only", _) => drop(boolean(name, value)?),
-            _ => return Err(unknown(name)),
+            _ => return Err(unknown_attribute(name, OF_PROVENANCE)),
         }
         Ok(())
     }
-}
-
-fn unknown(name: &str) -> String {
-    let hint = nearest(name, ATTRIBUTES).map(|near| format!(" (did you mean {near}?)"));
-    format!("unknown attribute {name}{}", hint.unwrap_or_default())
 }
 
 #[cfg(test)]
