@@ -23,7 +23,7 @@ pub(crate) struct LogoutArgs {
 pub(crate) fn run(args: &LogoutArgs, session: &Session) -> Outcome {
     let places = match args.all {
         true => config::places(session.environment)?,
-        false => vec![super::login_place(&args.server)],
+        false => [super::login_place(&args.server)].into(),
     };
     let tokens = config::token_cache(&session.directories.runroot);
     for place in places {

@@ -1,5 +1,6 @@
 //! Logins: found, kept and forgotten.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use mica_registry_client::Credentials;
@@ -100,9 +101,10 @@ pub(crate) fn forget(environment: Environment, place: &str) -> Result<bool, CliE
     Ok(known)
 }
 
-/// Returns the places that the file where logins are kept has some for.
-pub(crate) fn places(environment: Environment) -> Result<Vec<String>, CliError> {
-    Ok(AuthFile::read(login_file(environment))?.places())
+/// Returns the places that the file where logins are kept has some for, under however many names.
+pub(crate) fn places(environment: Environment) -> Result<BTreeSet<String>, CliError> {
+    let file = AuthFile::read(login_file(environment))?;
+    Ok(file.places().into_iter().collect())
 }
 
 /// Where logins are kept: the file that `REGISTRY_AUTH_FILE` names, or docker's.
