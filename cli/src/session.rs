@@ -63,13 +63,16 @@ impl Session {
     }
 
     /// As [`registry`](Self::registry), for a command that allows hosts to be insecure.
-    pub(crate) fn insecure_registry(&self, insecure: &[&str]) -> Result<Registry, Failure> {
+    pub(crate) fn insecure_registry(
+        &self,
+        insecure: impl IntoIterator<Item: Into<String>>,
+    ) -> Result<Registry, Failure> {
         let mut config = self.registry_config()?;
         let mut hosts = match config.plain_http {
             PlainHttp::LoopbackOnly => BTreeSet::new(),
             PlainHttp::Hosts(hosts) => hosts,
         };
-        hosts.extend(insecure.iter().map(|&host| host.to_owned()));
+        hosts.extend(insecure.into_iter().map(Into::into));
         config.plain_http = PlainHttp::Hosts(hosts);
         Ok(Registry::new(config)?)
     }

@@ -101,7 +101,7 @@ pub(crate) fn run(command: &ArtifactCommand, session: &Session) -> Outcome {
 
 fn push(args: &PushArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let client = args.tls.registry(session, &[reference.registry()])?;
+    let client = args.tls.registry(session, [reference.registry()])?;
     let repository = client.repository(&reference, Actions::PullPush);
     let files = args.files.iter().map(|text| named_file(text));
     let files = files.collect::<Result<Vec<_>, _>>()?;
@@ -276,7 +276,7 @@ fn describe(path: &Path, kind: &MediaType) -> std::io::Result<Descriptor> {
 
 fn pull(args: &PullArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let client = args.tls.registry(session, &[reference.registry()])?;
+    let client = args.tls.registry(session, [reference.registry()])?;
     let repository = client.repository(&reference, Actions::Pull);
     let pulled = session.block_on(async {
         let (_, raw, digest) = repository.manifest(&reference).await?;
@@ -356,7 +356,7 @@ async fn save(repository: &Repository, layer: &Descriptor, path: &Path) -> Resul
 
 fn list(args: &ListArgs, session: &Session) -> Outcome {
     let reference: Reference = args.name.parse()?;
-    let client = args.tls.registry(session, &[reference.registry()])?;
+    let client = args.tls.registry(session, [reference.registry()])?;
     let repository = client.repository(&reference, Actions::Pull);
     let found = session.block_on(async {
         let subject = match reference.digest() {

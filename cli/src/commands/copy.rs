@@ -74,7 +74,7 @@ pub(crate) fn run(args: &CopyArgs, session: &Session) -> Outcome {
     let copy = Copying {
         session,
         from: &args.source,
-        client: session.insecure_registry(&args.insecure_hosts(&source, &destination))?,
+        client: session.insecure_registry(args.insecure_hosts(&source, &destination))?,
         selection: match (args.all, platform) {
             (false, Some(platform)) => Selection::Platform(platform),
             _ => Selection::All,

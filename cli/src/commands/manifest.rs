@@ -139,7 +139,7 @@ fn inspect(args: &InspectArgs, session: &Session) -> Outcome {
         let index = Document::encode(MediaType::OCI_INDEX, draft.index);
         return print(args, index.raw(), session);
     }
-    let client = args.tls.registry(session, &[reference.registry()])?;
+    let client = args.tls.registry(session, [reference.registry()])?;
     let repository = client.repository(&reference, Actions::Pull);
     let found = session.block_on(repository.manifest(&reference))?;
     let (media_type, raw, digest) = found.map_err(|error| {
@@ -244,9 +244,9 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
         index: Index::new(Vec::new()),
         sources: BTreeMap::new(),
     });
+    let client = args.tls.registry_of(session, &args.manifests)?;
     for name in &args.manifests {
         let reference: Reference = name.parse()?;
-        let client = args.tls.registry(session, &[reference.registry()])?;
         let repository = client.repository(&reference, Actions::Pull);
         let entries = session.block_on(entries(&repository, &reference))??;
         for entry in entries {
@@ -345,7 +345,7 @@ fn push(args: &PushArgs, session: &Session) -> Outcome {
         Some(name) => name.strip_prefix("docker://").unwrap_or(name).parse()?,
         None => list.clone(),
     };
-    let client = args.tls.registry(session, &[target.registry()])?;
+    let client = args.tls.registry(session, [target.registry()])?;
     let at_once = session.transfers()?.uploads;
     let pushed = session.block_on(push_list(&client, &draft, &target, at_once))??;
     if args.purge {
@@ -427,9 +427,9 @@ fn remove(args: &RemoveArgs, session: &Session) -> Outcome {
 }
 
 fn remove_remote(args: &RemoveArgs, session: &Session) -> Outcome {
+    let client = args.tls.registry_of(session, &args.names)?;
     for name in &args.names {
         let reference: Reference = name.parse()?;
-        let client = args.tls.registry(session, &[reference.registry()])?;
         let repository = client.repository(&reference, Actions::Delete);
         let deleted = session.block_on(async {
             let target = resolve(&repository, &reference).await?;

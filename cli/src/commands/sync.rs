@@ -52,8 +52,7 @@ pub(crate) fn run(args: &SyncArgs, session: &Session) -> Outcome {
     let names = sources.iter().map(|source| split_pattern(source).0);
     let hosts = names.chain([destination.as_str()]).map(host);
     let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
-    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let client = args.tls.registry(session, &hosts)?;
+    let client = args.tls.registry(session, hosts)?;
     let platform = session.environment.platform(args.platform.as_deref())?;
     let sync = Sync {
         client: &client,

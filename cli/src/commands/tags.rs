@@ -64,7 +64,7 @@ pub(crate) fn run(args: &TagsArgs, session: &Session) -> Outcome {
 fn list(args: &TagsArgs, repository: &str, session: &Session) -> Outcome {
     let bare = repository.strip_prefix("docker://").unwrap_or(repository);
     let reference: Reference = bare.parse()?;
-    let registry = args.tls.registry(session, &[reference.registry()])?;
+    let registry = args.tls.registry(session, [reference.registry()])?;
     let client = registry.repository(&reference, Actions::Pull);
     let mut tags = session.block_on(client.tags())??;
     if let Some(pattern) = &args.filter {
@@ -84,9 +84,9 @@ fn list(args: &TagsArgs, repository: &str, session: &Session) -> Outcome {
 
 /// Removes tags; where a registry removes only manifests, that is said.
 fn remove(args: &RemoveArgs, session: &Session) -> Outcome {
+    let client = args.tls.registry_of(session, &args.names)?;
     for name in &args.names {
         let reference: Reference = name.parse()?;
-        let client = args.tls.registry(session, &[reference.registry()])?;
         if reference.tag().is_none() || reference.digest().is_some() {
             let message = format!("`{name}` has no tag: `mica manifest rm --remote` takes digests");
             return Err(CliError::Arguments { message }.into());
